@@ -1,0 +1,242 @@
+//! `BigQueryConnection`: a named way to BigQuery, with whom it may be shared and what it may cost.
+
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, Condition, Duration, Time};
+
+/// A named connection to BigQuery: the project, the identity that queries run as, who may use it and what it may cost.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "okr-operator.dev",
+    version = "v1alpha1",
+    kind = "BigQueryConnection",
+    plural = "bigqueryconnections",
+    shortname = "bqc",
+    category = "okr",
+    namespaced,
+    status = "BigQueryConnectionStatus",
+    derive = "PartialEq",
+    doc = "BigQueryConnection names a way to BigQuery: the project, the identity that queries run as, who may use it and what it may cost.",
+    printcolumn(name = "Display Name", type_ = "string", json_path = ".spec.displayName"),
+    printcolumn(name = "Project", type_ = "string", json_path = ".spec.projectId"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Linked", type_ = "integer", json_path = ".status.linkedKeyResults"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Principal", type_ = "string", priority = 1, json_path = ".status.principal"),
+    printcolumn(name = "Bytes Today", type_ = "integer", priority = 1, json_path = ".status.bytesToday")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.credentials.none) || (has(self.endpoint) && self.endpoint.startsWith('http://'))")
+    .message("credentials.none is for plain-http endpoints only: set endpoint to http://HOST:PORT, or give credentials"))]
+pub struct BigQueryConnectionSpec {
+    /// The name people see. Default: the object's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub display_name: Option<String>,
+    /// What this connection is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub description: Option<String>,
+    /// The Google Cloud project that holds the data.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9][a-z0-9.:-]*$"))]
+    pub project_id: String,
+    /// The project in which jobs run and are paid. Default: projectId.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9][a-z0-9.:-]*$"))]
+    pub billing_project_id: Option<String>,
+    /// Where jobs run, such as EU or europe-west1. Default: BigQuery finds it from the tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    pub location: Option<String>,
+    /// The dataset of tables named without one: DATASET (in projectId) or PROJECT.DATASET.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1090), regex(pattern = r"^([a-z0-9][a-z0-9.:-]*\.)?[A-Za-z0-9_]+$"))]
+    pub default_dataset: Option<String>,
+    /// The identity that queries run as: exactly one of serviceAccountKey and none.
+    pub credentials: Credentials,
+    /// OAuth scopes beside that of BigQuery: drive.readonly for tables over Google Sheets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "set"))]
+    pub scopes: Vec<Scope>,
+    /// Another BigQuery endpoint: scheme, host and port only, such as http://127.0.0.1:9050. Its host must be among the operator's --allowed-endpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 300), regex(pattern = r"^https?://[^/?#@\s]+$"))]
+    pub endpoint: Option<String>,
+    /// Who else may use this connection. Default: only key results of its own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// Preferred where several connections would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<bool>,
+    /// What one query, one day and one moment may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// True: nothing is sent through this connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// The identity that queries run as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Credentials {
+    /// A Google service account's JSON key, kept in a Secret of the connection's namespace.
+    ServiceAccountKey(ServiceAccountKey),
+    /// No credentials at all: for emulators behind a plain-http endpoint.
+    None(NoCredentials),
+}
+
+/// A Google service account's JSON key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountKey {
+    /// The Secret and the key in its data that hold the JSON file.
+    pub secret_ref: SecretKeyRef,
+}
+
+/// No credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NoCredentials {}
+
+/// One entry of a Secret in the connection's own namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretKeyRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key in the Secret's data.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// An OAuth scope beside that of BigQuery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Scope {
+    #[serde(rename = "drive.readonly")]
+    DriveReadonly,
+}
+
+impl Scope {
+    /// The scope as Google's token endpoint expects it.
+    pub fn url(self) -> Cow<'static, str> {
+        match self {
+            Scope::DriveReadonly => "https://www.googleapis.com/auth/drive.readonly".into(),
+        }
+    }
+}
+
+/// The namespaces whose key results may use a connection.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("(has(self.from) && self.from == 'Selector') == has(self.selector)")
+    .message("selector goes with from: Selector, and only with it"))]
+pub struct AllowedNamespaces {
+    /// Same (the connection's own namespace; the default), All, or Selector (namespaces whose labels match selector).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<NamespacesFrom>,
+    /// Labels of the admitted namespaces, with from: Selector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// Where admitted namespaces are taken from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NamespacesFrom {
+    #[default]
+    Same,
+    All,
+    Selector,
+}
+
+/// What one query, one day and one moment may take.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.queryTimeout) || (duration(self.queryTimeout) >= duration('1s') && duration(self.queryTimeout) <= duration('10m'))")
+    .message("queryTimeout must be from 1s to 10m"))]
+#[x_kube(validation = Rule::new("!has(self.minInterval) || (duration(self.minInterval) >= duration('1m') && duration(self.minInterval) <= duration('168h'))")
+    .message("minInterval must be from 1m to 168h"))]
+pub struct Limits {
+    /// A query that would bill more bytes fails without cost. Default: 10Gi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_bytes_billed: Option<Bytes>,
+    /// Once the queries of a day (UTC) have billed this much, none is sent until the next. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_bytes_per_day: Option<Bytes>,
+    /// How many queries may run at the same time. Default: 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_concurrent_queries: Option<u32>,
+    /// How long a query may run before it is cancelled; from 1s to 10m. Default: 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_timeout: Option<Duration>,
+    /// The shortest interval of a key result; a shorter one is raised to this. Default: 5m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_interval: Option<Duration>,
+}
+
+/// What the operator found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BigQueryConnectionStatus {
+    /// The generation of the spec that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, and Stalled or Reconciling while they are True.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The service account that queries run as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// How many key results use this connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked_key_results: Option<u32>,
+    /// Bytes billed since 00:00 UTC of the day of lastCheckTime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_today: Option<u64>,
+    /// When the connection was last proven, by its own check or by a query that worked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_check_time: Option<Time>,
+    /// The okr-operator.dev/refresh annotation that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_refresh: Option<String>,
+    /// The reconcile.fluxcd.io/requestedAt annotation that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+impl BigQueryConnectionSpec {
+    /// `limits`, with SPEC's defaults for what is not set.
+    pub fn maximum_bytes_billed(&self) -> Bytes {
+        self.limit(|limits| limits.maximum_bytes_billed).unwrap_or(Bytes(10 << 30))
+    }
+
+    pub fn maximum_bytes_per_day(&self) -> Option<Bytes> {
+        self.limit(|limits| limits.maximum_bytes_per_day)
+    }
+
+    pub fn max_concurrent_queries(&self) -> usize {
+        self.limit(|limits| limits.max_concurrent_queries).unwrap_or(8) as usize
+    }
+
+    pub fn query_timeout(&self) -> Duration {
+        self.limit(|limits| limits.query_timeout).unwrap_or(Duration::from_secs(60))
+    }
+
+    pub fn min_interval(&self) -> Duration {
+        self.limit(|limits| limits.min_interval).unwrap_or(Duration::from_secs(300))
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        self.suspend == Some(true)
+    }
+
+    fn limit<T>(&self, pick: impl Fn(&Limits) -> Option<T>) -> Option<T> {
+        self.limits.as_ref().and_then(pick)
+    }
+}

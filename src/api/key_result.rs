@@ -1,0 +1,559 @@
+//! `OkrKeyResult`: one key result, the number behind it, and what the operator decided about it.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Condition, Date, Decimal, Duration, Time};
+
+/// One key result: a measure, the BigQuery query (or a person) that provides its number, and the period it counts for.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "okr-operator.dev",
+    version = "v1alpha1",
+    kind = "OkrKeyResult",
+    plural = "okrkeyresults",
+    shortname = "okrkr",
+    category = "okr",
+    namespaced,
+    status = "MeasuredStatus",
+    derive = "PartialEq",
+    doc = "OkrKeyResult is one key result: a measure, the BigQuery query (or a person) that provides its number, and the period it counts for.",
+    selectable = ".spec.owner",
+    selectable = ".spec.objectiveRef.name",
+    selectable = ".status.okrStatus",
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.okrStatus"),
+    printcolumn(name = "Value", type_ = "string", json_path = ".status.value"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".status.targetText"),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progressPercent"),
+    printcolumn(name = "Expected", type_ = "string", json_path = ".status.expectedProgressPercent"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Last Sync", type_ = "date", json_path = ".status.lastSyncTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Connection", type_ = "string", priority = 1, json_path = ".status.connection.name"),
+    // A string: kubectl shows a date in the future as <invalid>.
+    printcolumn(name = "Next Sync", type_ = "string", priority = 1, json_path = ".status.nextSyncTime"),
+    printcolumn(name = "Bytes", type_ = "integer", priority = 1, json_path = ".status.lastQuery.bytesProcessed"),
+    printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Owner", type_ = "string", priority = 1, json_path = ".spec.owner")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.bigQuery) != has(self.manual)")
+    .message("set exactly one of bigQuery (a query provides the value) and manual (a person does)"))]
+#[x_kube(validation = Rule::new("has(self.period) || !(has(self.measure.percent) || has(self.measure.reach) || has(self.measure.increase) || has(self.measure.decrease))")
+    .message("period {startDate, endDate} is required for the measures percent, reach, increase and decrease"))]
+#[x_kube(validation = Rule::new("!has(self.expected) || has(self.measure.reach) || has(self.measure.increase) || has(self.measure.decrease)")
+    .message("expected.phases goes with the measures reach, increase and decrease only"))]
+#[x_kube(validation = Rule::new("!has(self.expected) || !has(self.period) || self.expected.phases.all(p, p.date > self.period.startDate && p.date < self.period.endDate)")
+    .message("the dates of expected.phases must lie between period.startDate and period.endDate, both excluded"))]
+#[x_kube(validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('1m') && duration(self.interval) <= duration('168h'))")
+    .message("interval must be from 1m to 168h"))]
+pub struct OkrKeyResultSpec {
+    /// What is to be achieved, in one line. Default: the object's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub title: Option<String>,
+    /// Anything a reader should know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub description: Option<String>,
+    /// The person or team that answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub owner: Option<String>,
+    /// The objective that this key result belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective_ref: Option<ObjectiveRef>,
+    /// This key result's share of its objective, in percent. Default: an equal share of what is left of 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub weight: Option<u8>,
+    /// The days this key result counts for. Required for percent, reach, increase and decrease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period: Option<Period>,
+    /// How the value is judged: exactly one of percent, reach, increase, decrease, stayBelow, stayAbove, stayBetween and baseline.
+    pub measure: Measure,
+    /// What the value counts, such as leads or EUR; for people only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub unit: Option<String>,
+    /// The query that provides the value. Exactly one of bigQuery and manual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub big_query: Option<BigQuerySource>,
+    /// A value checked in by people through git. Exactly one of bigQuery and manual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manual: Option<Manual>,
+    /// How often the query runs; from 1m to 168h. Default: 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// What progress is expected when, in place of a straight line over the period; for reach, increase and decrease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Expected>,
+    /// From which gap behind expected progress on the status is Behind or AtRisk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
+    /// Active (the default), Closed (the value and the day are frozen) or Postponed. The last two send no query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<Lifecycle>,
+    /// A manual check-in: this status counts in place of the computed one until a date.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "override")]
+    pub check_in: Option<CheckIn>,
+    /// True: no query is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// Where to read more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub links: Vec<Link>,
+}
+
+/// The objective that a key result belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectiveRef {
+    /// The objective's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The objective's namespace. Default: that of the key result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// The days a key result counts for.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.startDate < self.endDate").message("endDate must be after startDate"))]
+pub struct Period {
+    /// The first day; nothing is expected yet.
+    pub start_date: Date,
+    /// The last day; everything is expected.
+    pub end_date: Date,
+    /// The IANA time zone in which days begin and end, such as Europe/Paris. Default: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: Option<String>,
+}
+
+/// How the value is judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Measure {
+    /// The value is the progress: 75 means 75 %. Judged by expected progress.
+    Percent(Percent),
+    /// From nothing to a target. Judged by expected progress.
+    Reach(Reach),
+    /// From one value up to another. Judged by expected progress.
+    Increase(Increase),
+    /// From one value down to another. Judged by expected progress.
+    Decrease(Decrease),
+    /// On track while below the target.
+    StayBelow(StayBelow),
+    /// On track while above the target.
+    StayAbove(StayAbove),
+    /// On track while between two bounds, both included.
+    StayBetween(StayBetween),
+    /// Only observed: in progress from the first value on.
+    Baseline(Baseline),
+}
+
+/// The value is the progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Percent {}
+
+/// From nothing to a target.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("double(self.target) > 0.0")
+    .message("reach: target must be above 0 (compared as doubles); to go down use decrease"))]
+pub struct Reach {
+    /// The value to reach, above 0; quote decimals: "99.95".
+    pub target: Decimal,
+}
+
+/// From one value up to another.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("double(self.target) > double(self.from)")
+    .message("increase: target must be above from (compared as doubles: values that agree in their first 15 digits count as equal); to go down use decrease"))]
+pub struct Increase {
+    /// The value at the start; quote decimals: "99.95".
+    pub from: Decimal,
+    /// The value to reach, above from.
+    pub target: Decimal,
+}
+
+/// From one value down to another.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("double(self.target) < double(self.from)")
+    .message("decrease: target must be below from (compared as doubles: values that agree in their first 15 digits count as equal); to go up use increase"))]
+pub struct Decrease {
+    /// The value at the start; quote decimals: "99.95".
+    pub from: Decimal,
+    /// The value to reach, below from.
+    pub target: Decimal,
+}
+
+/// On track while below the target.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.riskThreshold) || double(self.riskThreshold) > double(self.target)")
+    .message("stayBelow: riskThreshold must be above target (compared as doubles)"))]
+pub struct StayBelow {
+    /// On track below this value.
+    pub target: Decimal,
+    /// Behind from the target up to below this value, at risk from it on. Default: at risk from the target on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk_threshold: Option<Decimal>,
+}
+
+/// On track while above the target.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.riskThreshold) || double(self.riskThreshold) < double(self.target)")
+    .message("stayAbove: riskThreshold must be below target (compared as doubles)"))]
+pub struct StayAbove {
+    /// On track above this value.
+    pub target: Decimal,
+    /// Behind from the target down to above this value, at risk from it down. Default: at risk from the target down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk_threshold: Option<Decimal>,
+}
+
+/// On track while between two bounds, both included.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("double(self.lower) <= double(self.upper)")
+    .message("stayBetween: lower must not be above upper (compared as doubles)"))]
+pub struct StayBetween {
+    /// The lowest value that is on track.
+    pub lower: Decimal,
+    /// The highest value that is on track.
+    pub upper: Decimal,
+}
+
+/// Only observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Baseline {}
+
+/// The query that provides the value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BigQuerySource {
+    /// The connection to use. Default: the only (or only default) one of this namespace, else one shared with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_ref: Option<ConnectionRef>,
+    /// One GoogleSQL SELECT that returns one row with one number; at most 32 KiB. May use @period_start, @period_end,
+    /// @today (DATE), @now (TIMESTAMP) and the parameters below.
+    #[schemars(length(min = 1, max = 32768))]
+    pub query: String,
+    /// Named parameters of the query.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub parameters: Vec<Parameter>,
+}
+
+/// A `BigQueryConnection`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionRef {
+    /// The connection's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The connection's namespace. Default: that of the key result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// A named parameter of the query: @name.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!(self.name.lowerAscii() in ['period_start', 'period_end', 'today', 'now'])")
+    .message("period_start, period_end, today and now are built in: choose another parameter name"))]
+pub struct Parameter {
+    /// The name, without @.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// The BigQuery type.
+    #[serde(rename = "type")]
+    pub kind: ParameterType,
+    /// The value as BigQuery writes it; always a string, so quote numbers: "42".
+    #[schemars(length(max = 4096))]
+    pub value: String,
+}
+
+/// The BigQuery type of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ParameterType {
+    #[serde(rename = "STRING")]
+    String,
+    #[serde(rename = "INT64")]
+    Int64,
+    #[serde(rename = "FLOAT64")]
+    Float64,
+    #[serde(rename = "NUMERIC")]
+    Numeric,
+    #[serde(rename = "BIGNUMERIC")]
+    BigNumeric,
+    #[serde(rename = "BOOL")]
+    Bool,
+    #[serde(rename = "DATE")]
+    Date,
+    #[serde(rename = "DATETIME")]
+    DateTime,
+    #[serde(rename = "TIMESTAMP")]
+    Timestamp,
+}
+
+impl ParameterType {
+    /// The type's name in GoogleSQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            ParameterType::String => "STRING",
+            ParameterType::Int64 => "INT64",
+            ParameterType::Float64 => "FLOAT64",
+            ParameterType::Numeric => "NUMERIC",
+            ParameterType::BigNumeric => "BIGNUMERIC",
+            ParameterType::Bool => "BOOL",
+            ParameterType::Date => "DATE",
+            ParameterType::DateTime => "DATETIME",
+            ParameterType::Timestamp => "TIMESTAMP",
+        }
+    }
+}
+
+/// A value checked in by people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Manual {
+    /// The value; quote decimals: "99.95".
+    pub value: Decimal,
+    /// The day the value was true.
+    pub as_of: Date,
+    /// Where the value comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub note: Option<String>,
+    /// How long the value counts as fresh after 00:00 of asOf. Default: 336h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_for: Option<Duration>,
+}
+
+/// What progress is expected when.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("self.phases.map(p, p.date).isSorted() && self.phases.all(p, self.phases.exists_one(q, q.date == p.date))")
+    .message("the dates of expected.phases must be strictly ascending"))]
+pub struct Expected {
+    /// Points of the expected line between the start and the end, straight lines between them.
+    #[schemars(length(min = 1, max = 24))]
+    pub phases: Vec<Phase>,
+}
+
+/// A value expected on a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Phase {
+    /// The day, strictly inside the period.
+    pub date: Date,
+    /// The value expected on that day, in the measure's unit.
+    pub target: Decimal,
+}
+
+/// Gaps between expected and actual progress, in percentage points.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(!has(self.behind) || double(self.behind) >= 0.0) && (!has(self.atRisk) || double(self.atRisk) >= 0.0)")
+    .message("thresholds must not be below 0"))]
+#[x_kube(validation = Rule::new("!has(self.behind) || !has(self.atRisk) || double(self.behind) <= double(self.atRisk)")
+    .message("thresholds.behind must not be above thresholds.atRisk (compared as doubles)"))]
+pub struct Thresholds {
+    /// Behind above this gap. Default: the operator's --behind-threshold, else 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Decimal>,
+    /// AtRisk above this gap. Default: the operator's --at-risk-threshold, else 25.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_risk: Option<Decimal>,
+}
+
+/// Whether a key result is worked on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Lifecycle {
+    #[default]
+    Active,
+    Closed,
+    Postponed,
+}
+
+/// A manual check-in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckIn {
+    /// The status that counts.
+    pub okr_status: OverrideStatus,
+    /// Why.
+    #[schemars(length(min = 1, max = 1024))]
+    pub note: String,
+    /// The last day on which the override counts.
+    pub until: Date,
+}
+
+/// The statuses that a person may check in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OverrideStatus {
+    OnTrack,
+    Behind,
+    AtRisk,
+}
+
+/// A link for readers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Link {
+    /// What the link leads to.
+    #[schemars(length(min = 1, max = 253))]
+    pub title: String,
+    /// An https address.
+    #[schemars(length(max = 2048), regex(pattern = r"^https://[^\s]+$"))]
+    pub url: String,
+}
+
+/// How a key result stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum OkrStatus {
+    NotStarted,
+    InProgress,
+    OnTrack,
+    Behind,
+    AtRisk,
+    Postponed,
+    Closed,
+}
+
+impl OkrStatus {
+    /// The name in status, events and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            OkrStatus::NotStarted => "NotStarted",
+            OkrStatus::InProgress => "InProgress",
+            OkrStatus::OnTrack => "OnTrack",
+            OkrStatus::Behind => "Behind",
+            OkrStatus::AtRisk => "AtRisk",
+            OkrStatus::Postponed => "Postponed",
+            OkrStatus::Closed => "Closed",
+        }
+    }
+}
+
+impl From<OverrideStatus> for OkrStatus {
+    fn from(status: OverrideStatus) -> Self {
+        match status {
+            OverrideStatus::OnTrack => OkrStatus::OnTrack,
+            OverrideStatus::Behind => OkrStatus::Behind,
+            OverrideStatus::AtRisk => OkrStatus::AtRisk,
+        }
+    }
+}
+
+/// What was measured and decided.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MeasuredStatus {
+    /// The generation of the spec that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// How the key result stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub okr_status: Option<OkrStatus>,
+    /// Since when it stands so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub okr_status_since: Option<Time>,
+    /// How it stands by its numbers alone, whatever a check-in or the lifecycle say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed_status: Option<OkrStatus>,
+    /// The last good value, exactly as BigQuery wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// When the value was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_time: Option<Time>,
+    /// The target in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_text: Option<String>,
+    /// Progress in percent, rounded half-even to two places for show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_percent: Option<String>,
+    /// The progress expected today, in percent, rounded half-even to two places for show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_progress_percent: Option<String>,
+    /// Progress from 0 to 1, rounded half-even to two places for show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<String>,
+    /// How the status follows from the numbers, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
+    /// The connection in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionChoice>,
+    /// What the value came from: a hash of query, parameters, connection and, where the query mentions it, period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_fingerprint: Option<String>,
+    /// The same of the last attempt, good or bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempted_fingerprint: Option<String>,
+    /// The end of the last attempt, good or bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync_time: Option<Time>,
+    /// When the next attempt is planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_sync_time: Option<Time>,
+    /// The okr-operator.dev/refresh annotation that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_refresh: Option<String>,
+    /// The reconcile.fluxcd.io/requestedAt annotation that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// Attempts since the last good one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consecutive_failures: Option<u32>,
+    /// The BigQuery job that gave the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_query: Option<LastQuery>,
+    /// Past values, oldest first; the last is the present one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 120), extend("x-kubernetes-list-type" = "atomic"))]
+    pub history: Vec<HistoryPoint>,
+    /// The kind of measure, start value and unit that the history was recorded for; another clears it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_of: Option<String>,
+    /// Ready, OnTrack and Fresh, and Stalled or Reconciling while they are True.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The connection in use. It is kept while it stays usable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionChoice {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+/// The BigQuery job that gave the value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastQuery {
+    /// The job's id, as BigQuery's console shows it. Absent where BigQuery made no job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<String>,
+    /// Where the job ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// Bytes that the query read.
+    pub bytes_processed: u64,
+    /// Whether the answer came from BigQuery's query cache.
+    pub cache_hit: bool,
+    /// From sending the query to its answer, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// A past value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryPoint {
+    pub time: Time,
+    /// The value, exactly as BigQuery wrote it.
+    pub value: String,
+}

@@ -1,0 +1,199 @@
+//! Whether a connection works: when it is checked, and the status that follows.
+
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use kube::ResourceExt;
+
+use crate::api::{
+    BigQueryConnection, BigQueryConnectionStatus, Condition, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION, Time,
+};
+
+use super::{
+    calendar::{self, whole_seconds},
+    conditions::{self, Following, READY, RECONCILING, STALLED, Truth},
+};
+
+/// A reason of the `Ready` condition of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnectionReason {
+    Connected,
+    Suspended,
+    SecretNotFound,
+    SecretNotReadable,
+    SecretKeyMissing,
+    CredentialsInvalid,
+    CredentialsRefused,
+    EndpointNotAllowed,
+    ProjectNotFound,
+    ApiDisabled,
+    PermissionDenied,
+    Unavailable,
+}
+
+impl ConnectionReason {
+    /// The one name in conditions, events and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            ConnectionReason::Connected => "Connected",
+            ConnectionReason::Suspended => "Suspended",
+            ConnectionReason::SecretNotFound => "SecretNotFound",
+            ConnectionReason::SecretNotReadable => "SecretNotReadable",
+            ConnectionReason::SecretKeyMissing => "SecretKeyMissing",
+            ConnectionReason::CredentialsInvalid => "CredentialsInvalid",
+            ConnectionReason::CredentialsRefused => "CredentialsRefused",
+            ConnectionReason::EndpointNotAllowed => "EndpointNotAllowed",
+            ConnectionReason::ProjectNotFound => "ProjectNotFound",
+            ConnectionReason::ApiDisabled => "ApiDisabled",
+            ConnectionReason::PermissionDenied => "PermissionDenied",
+            ConnectionReason::Unavailable => "Unavailable",
+        }
+    }
+
+    /// The condition that stands beside Ready=False: what may come right by itself is Reconciling, the rest Stalled.
+    fn beside(self) -> Option<&'static str> {
+        match self {
+            ConnectionReason::Connected | ConnectionReason::Suspended => None,
+            ConnectionReason::SecretNotFound | ConnectionReason::SecretKeyMissing | ConnectionReason::Unavailable => {
+                Some(RECONCILING)
+            }
+            ConnectionReason::SecretNotReadable
+            | ConnectionReason::CredentialsInvalid
+            | ConnectionReason::CredentialsRefused
+            | ConnectionReason::EndpointNotAllowed
+            | ConnectionReason::ProjectNotFound
+            | ConnectionReason::ApiDisabled
+            | ConnectionReason::PermissionDenied => Some(STALLED),
+        }
+    }
+
+    fn is_ready(self) -> bool {
+        self.beside().is_none()
+    }
+}
+
+/// What a check found. `message` holds our own words, and for a refusal by BigQuery its words too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub reason: ConnectionReason,
+    pub message: String,
+}
+
+/// What is known of a connection beside its verdict. Counted by this process, and taken over from the status at start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    pub principal: Option<String>,
+    pub linked_key_results: u32,
+    /// Bytes of the queries of the UTC day of `proven_at`.
+    pub bytes_today: u64,
+    /// The last passed check or good query.
+    pub proven_at: Option<Timestamp>,
+}
+
+/// The checks of this process: none yet after a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Checks {
+    pub last: Option<Timestamp>,
+    /// Failed ones since the last good one.
+    pub failures: u32,
+}
+
+/// SPEC 1: a failed check is repeated after 1 and 2 minutes, then every 5.
+const CHECK_STEPS: [SignedDuration; 2] = [SignedDuration::from_mins(1), SignedDuration::from_mins(2)];
+const CHECK_LATER: SignedDuration = SignedDuration::from_mins(5);
+/// SPEC 1: a passed one every hour.
+const CHECK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+/// SPEC 1: `Unavailable` turns Ready False only at the third in a row.
+const UNAVAILABLE_SHOWN: u32 = 3;
+
+/// When the next check is due: not after `now` means now.
+pub fn next_check(connection: &BigQueryConnection, checks: Checks, proven_at: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let status = connection.status.as_ref();
+    let decided = status.and_then(|status| conditions::find(&status.conditions, READY)).is_some();
+    let observed = status.and_then(|status| status.observed_generation);
+    if !decided || observed != connection.metadata.generation || refresh_wanted(connection) {
+        return now;
+    }
+    match (checks.last, checks.failures) {
+        (Some(last), failures @ 1..) => {
+            let index = usize::try_from(failures - 1).unwrap_or(usize::MAX);
+            last + CHECK_STEPS.get(index).copied().unwrap_or(CHECK_LATER)
+        }
+        (_, _) if !is_ready(connection) => now,
+        (last, _) => last.max(proven_at).map_or(now, |proven| proven + CHECK_AGAIN),
+    }
+}
+
+/// Whether the last written status says Ready.
+pub fn is_ready(connection: &BigQueryConnection) -> bool {
+    connection.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, READY))
+}
+
+/// Whether an annotation asks for a check: it is present and differs from its echo.
+pub fn refresh_wanted(connection: &BigQueryConnection) -> bool {
+    let status = connection.status.as_ref();
+    let differs = |name: &str, echo: Option<&String>| {
+        connection.annotations().get(name).is_some_and(|asked| Some(asked) != echo)
+    };
+    differs(REFRESH_ANNOTATION, status.and_then(|status| status.last_handled_refresh.as_ref()))
+        || differs(RECONCILE_AT_ANNOTATION, status.and_then(|status| status.last_handled_reconcile_at.as_ref()))
+}
+
+/// The bytes that still count at `now`: those of the same UTC day.
+pub fn bytes_of_day(known: &Known, now: Timestamp) -> u64 {
+    let day = |time: Timestamp| calendar::day(time, &TimeZone::UTC);
+    if known.proven_at.is_some_and(|proven| day(proven) == day(now)) { known.bytes_today } else { 0 }
+}
+
+/// What an earlier process had counted.
+pub fn known_from(status: &BigQueryConnectionStatus) -> Known {
+    Known {
+        principal: status.principal.clone(),
+        linked_key_results: status.linked_key_results.unwrap_or_default(),
+        bytes_today: status.bytes_today.unwrap_or_default(),
+        proven_at: status.last_check_time.as_ref().map(|time| time.0),
+    }
+}
+
+/// The status that follows. Without a new verdict the conditions stay; without any there is nothing to say yet.
+pub fn next(
+    connection: &BigQueryConnection,
+    verdict: Option<&Verdict>,
+    known: &Known,
+    checks: Checks,
+    now: Timestamp,
+) -> BigQueryConnectionStatus {
+    let before = connection.status.clone().unwrap_or_default();
+    let mut status = BigQueryConnectionStatus {
+        principal: known.principal.clone(),
+        linked_key_results: Some(known.linked_key_results),
+        bytes_today: Some(bytes_of_day(known, now)),
+        last_check_time: known.proven_at.map(whole_seconds),
+        ..before.clone()
+    };
+    let Some(verdict) = verdict else {
+        return if before.conditions.is_empty() { before } else { status };
+    };
+    let annotation = |name: &str| connection.annotations().get(name).cloned();
+    status.last_handled_refresh = annotation(REFRESH_ANNOTATION).or(before.last_handled_refresh);
+    status.last_handled_reconcile_at = annotation(RECONCILE_AT_ANNOTATION).or(before.last_handled_reconcile_at);
+    status.observed_generation = connection.metadata.generation;
+    status.conditions = verdict_conditions(connection, &before.conditions, verdict, checks, &whole_seconds(now));
+    status
+}
+
+fn verdict_conditions(
+    connection: &BigQueryConnection,
+    before: &[Condition],
+    verdict: &Verdict,
+    checks: Checks,
+    now: &Time,
+) -> Vec<Condition> {
+    let following = Following { before, generation: connection.metadata.generation.unwrap_or_default(), now };
+    let blip = verdict.reason == ConnectionReason::Unavailable && checks.failures < UNAVAILABLE_SHOWN;
+    if let Some(ready) = conditions::find(before, READY).filter(|ready| blip && ready.status == Truth::True.name()) {
+        return vec![following.condition(READY, Truth::True, &ready.reason, &ready.message)];
+    }
+    let reason = verdict.reason;
+    let ready = following.condition(READY, reason.is_ready().into(), reason.name(), &verdict.message);
+    let beside = reason.beside().map(|kind| following.condition(kind, Truth::True, reason.name(), &verdict.message));
+    std::iter::once(ready).chain(beside).collect()
+}

@@ -1,0 +1,111 @@
+//! On Track, Behind or At Risk: where every okrStatus is decided.
+
+use jiff::civil::Date;
+
+use crate::api::{CheckIn, Lifecycle, Measure, OkrStatus, Period, Thresholds};
+
+use super::number::{Exact, clamp_percent, integer};
+
+/// The gaps behind expected progress, in percentage points, above which a status worsens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gaps {
+    /// `Behind` above this.
+    pub behind: Exact,
+    /// `AtRisk` above this.
+    pub at_risk: Exact,
+}
+
+impl Gaps {
+    /// Each threshold by itself: the spec's, else the operator's.
+    pub fn of(thresholds: Option<&Thresholds>, operator: &Gaps) -> Self {
+        let behind = thresholds.and_then(|thresholds| thresholds.behind.as_ref());
+        let at_risk = thresholds.and_then(|thresholds| thresholds.at_risk.as_ref());
+        Self {
+            behind: behind.map_or_else(|| operator.behind.clone(), Exact::from),
+            at_risk: at_risk.map_or_else(|| operator.at_risk.clone(), Exact::from),
+        }
+    }
+}
+
+/// The status that the numbers alone give: `NotStarted` without a value. None where it cannot be said, because the
+/// day is not known in a time zone that does not exist.
+pub fn computed(
+    measure: &Measure,
+    value: Option<&Exact>,
+    progress: Option<&Exact>,
+    expected: Option<&Exact>,
+    gaps: &Gaps,
+) -> Option<OkrStatus> {
+    let Some(value) = value else { return Some(OkrStatus::NotStarted) };
+    match measure {
+        Measure::Percent(_) | Measure::Reach(_) | Measure::Increase(_) | Measure::Decrease(_) => {
+            Some(by_gap(&(expected? - progress?), gaps))
+        }
+        Measure::StayBelow(bound) => {
+            let risk = bound.risk_threshold.as_ref().map(Exact::from);
+            Some(by_bound(*value < (&bound.target).into(), risk.is_some_and(|risk| *value < risk)))
+        }
+        Measure::StayAbove(bound) => {
+            let risk = bound.risk_threshold.as_ref().map(Exact::from);
+            Some(by_bound(*value > (&bound.target).into(), risk.is_some_and(|risk| *value > risk)))
+        }
+        Measure::StayBetween(bounds) => {
+            Some(by_bound(*value >= (&bounds.lower).into() && *value <= (&bounds.upper).into(), false))
+        }
+        Measure::Baseline(_) => Some(OkrStatus::InProgress),
+    }
+}
+
+/// SPEC 2: gap > atRisk: AtRisk; behind < gap <= atRisk: Behind; else OnTrack. Compared as exact fractions.
+fn by_gap(gap: &Exact, gaps: &Gaps) -> OkrStatus {
+    if *gap > gaps.at_risk {
+        OkrStatus::AtRisk
+    } else if *gap > gaps.behind {
+        OkrStatus::Behind
+    } else {
+        OkrStatus::OnTrack
+    }
+}
+
+fn by_bound(kept: bool, within_risk: bool) -> OkrStatus {
+    match (kept, within_risk) {
+        (true, _) => OkrStatus::OnTrack,
+        (false, true) => OkrStatus::Behind,
+        (false, false) => OkrStatus::AtRisk,
+    }
+}
+
+/// The status that counts, the first that applies: lifecycle, before the start, a check-in in force, the numbers.
+///
+/// `today` is None in a time zone that does not exist: then only the lifecycle can be told.
+pub fn okr_status(
+    lifecycle: Lifecycle,
+    period: Option<&Period>,
+    check_in: Option<&CheckIn>,
+    computed: Option<OkrStatus>,
+    today: Option<Date>,
+) -> Option<OkrStatus> {
+    match lifecycle {
+        Lifecycle::Closed => return Some(OkrStatus::Closed),
+        Lifecycle::Postponed => return Some(OkrStatus::Postponed),
+        Lifecycle::Active => {}
+    }
+    let today = today?;
+    if period.is_some_and(|period| today < period.start_date.0) {
+        return Some(OkrStatus::NotStarted);
+    }
+    match check_in.filter(|check_in| in_force(check_in, today)) {
+        Some(check_in) => Some(check_in.okr_status.into()),
+        None => computed,
+    }
+}
+
+/// A check-in counts up to and including its last day.
+pub fn in_force(check_in: &CheckIn, today: Date) -> bool {
+    today <= check_in.until.0
+}
+
+/// Progress from 0 to 1.
+pub fn score(progress: &Exact) -> Exact {
+    clamp_percent(progress) / integer(100)
+}

@@ -1,0 +1,33 @@
+//! Every decision, and nothing else: no client, no clock, no randomness. What varies is an argument.
+//!
+//! | question | where |
+//! |---|---|
+//! | what does one look at an object lead to? | [`pass`] |
+//! | may, must or will a query be sent? | [`schedule`] |
+//! | what is the next status? | [`status`] |
+//! | how far is it, how far should it be? | [`progress`] |
+//! | On Track, Behind or At Risk? | [`judgement`] |
+//! | which connection? | [`choice`] |
+//! | what does a reason mean? | [`reason`] |
+
+pub mod calendar;
+pub mod choice;
+pub mod conditions;
+pub mod connection;
+pub mod event;
+pub mod explanation;
+pub mod fingerprint;
+pub mod hash;
+pub mod history;
+pub mod judgement;
+pub mod measured;
+pub mod number;
+pub mod parameters;
+pub mod pass;
+pub mod progress;
+pub mod reason;
+pub mod schedule;
+pub mod status;
+
+pub use measured::Measured;
+pub use reason::Reason;

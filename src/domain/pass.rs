@@ -1,0 +1,73 @@
+//! What one look at an object leads to: a write, an attempt, or a wait.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    calendar::{self, start_of_day},
+    conditions::{self, READY},
+    judgement::Gaps,
+    measured::Measured,
+    schedule::{self, Kind, Plan, Route, Why},
+    status,
+};
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// The status is to be decided again and written, without a query.
+    Decide,
+    /// A query is due.
+    Attempt { why: Why, kind: Kind },
+    /// Nothing before this moment; None where only a change of some object can lead to anything.
+    Wait(Option<Timestamp>),
+}
+
+/// Looks at `measured`. See [`schedule::plan`] for `last_asked`.
+pub fn pass(
+    measured: &Measured<'_>,
+    route: &Route<'_>,
+    operator: &Gaps,
+    now: Timestamp,
+    last_asked: Option<Timestamp>,
+) -> Pass {
+    let plan = schedule::plan(measured, route, now, last_asked);
+    if must_decide(measured, route, operator, now) {
+        return Pass::Decide;
+    }
+    match plan {
+        Plan::Attempt { at, why, kind } if at <= now => Pass::Attempt { why, kind },
+        Plan::Attempt { .. } | Plan::Hold { .. } => Pass::Wait(next_moment(measured, route, &plan, now)),
+    }
+}
+
+/// Whether the status that was written is not that of now.
+///
+/// Only because of a new day it is not written at once, but by the day's first sync or at a moment of its own, so that
+/// midnight does not write ten thousand objects at the same time.
+fn must_decide(measured: &Measured<'_>, route: &Route<'_>, operator: &Gaps, now: Timestamp) -> bool {
+    let differs = |time: Timestamp| status::next(measured, route, None, operator, time) != *measured.status;
+    let changed = measured.status.observed_generation != Some(measured.generation);
+    differs(now) && (changed || day_before_its_pass(measured, now).is_none_or(differs))
+}
+
+/// The last second of yesterday, while today is not yet to be written.
+fn day_before_its_pass(measured: &Measured<'_>, now: Timestamp) -> Option<Timestamp> {
+    let zone = calendar::zone(measured.period)?;
+    let today = calendar::day(now, &zone);
+    let pass = schedule::day_pass(measured, today, &zone)?;
+    let start = start_of_day(today, &zone)?;
+    (now < pass).then(|| start - SignedDuration::from_secs(1))
+}
+
+/// The next moment at which time alone changes something.
+fn next_moment(measured: &Measured<'_>, route: &Route<'_>, plan: &Plan, now: Timestamp) -> Option<Timestamp> {
+    conditions::find(&measured.status.conditions, READY)?;
+    let zone = calendar::zone(measured.period);
+    let day_pass = zone.and_then(|zone| {
+        let today = calendar::day(now, &zone);
+        let tomorrow = today.tomorrow().ok()?;
+        [today, tomorrow].into_iter().filter_map(|day| schedule::day_pass(measured, day, &zone)).find(|pass| *pass > now)
+    });
+    let stale = status::fresh_until(measured.status, measured, route);
+    [plan.next_attempt(), day_pass, stale].into_iter().flatten().filter(|moment| *moment > now).min()
+}
