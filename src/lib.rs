@@ -1,2 +1,22 @@
+//! okr-operator: objectives and key results as Kubernetes resources, their numbers from BigQuery.
+//!
+//! Dependencies point one way: `api <- domain <- controller`, with `bigquery` beside them.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | the custom resources, field by field | [`api`] |
+//! | where a status is decided | [`domain::status`], and [`domain::judgement`] for On Track, Behind and At Risk |
+//! | when a query is sent, or why not | [`domain::schedule`] |
+//! | where a query is sent | [`bigquery`] (`client.rs`) |
+//! | where a status is written | `controller/apply.rs`, the only module that writes to the API server |
+//! | how it all runs | [`controller`] |
+
 pub mod api;
+pub mod bigquery;
+mod clock;
+pub mod config;
+pub mod controller;
 pub mod domain;
+pub mod http;
+pub mod metrics;
+pub mod run;

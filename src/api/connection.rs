@@ -1,6 +1,6 @@
 //! `BigQueryConnection`: a named way to BigQuery, with whom it may be shared and what it may cost.
-
-use std::borrow::Cow;
+// The lint takes the columns of one derive for one another.
+#![allow(clippy::duplicated_attributes)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
@@ -27,7 +27,12 @@ use super::{Bytes, Condition, Duration, Time};
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Linked", type_ = "integer", json_path = ".status.linkedKeyResults"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        priority = 1,
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
+    ),
     printcolumn(name = "Principal", type_ = "string", priority = 1, json_path = ".status.principal"),
     printcolumn(name = "Bytes Today", type_ = "integer", priority = 1, json_path = ".status.bytesToday")
 )]
@@ -120,15 +125,6 @@ pub struct SecretKeyRef {
 pub enum Scope {
     #[serde(rename = "drive.readonly")]
     DriveReadonly,
-}
-
-impl Scope {
-    /// The scope as Google's token endpoint expects it.
-    pub fn url(self) -> Cow<'static, str> {
-        match self {
-            Scope::DriveReadonly => "https://www.googleapis.com/auth/drive.readonly".into(),
-        }
-    }
 }
 
 /// The namespaces whose key results may use a connection.

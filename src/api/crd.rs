@@ -50,7 +50,8 @@ fn finish_schema(schema: &mut JSONSchemaProps) {
 /// schema (oneOf)". A CEL rule refuses the same and names the alternatives.
 fn say_which_alternatives(schema: &mut JSONSchemaProps) {
     let Some(alternatives) = schema.one_of.take() else { return };
-    let names: Vec<String> = alternatives.into_iter().flat_map(|alternative| alternative.required.unwrap_or_default()).collect();
+    let names: Vec<String> =
+        alternatives.into_iter().flat_map(|alternative| alternative.required.unwrap_or_default()).collect();
     let set: Vec<String> = names.iter().map(|name| format!("has(self.{name})")).collect();
     schema.x_kubernetes_validations.get_or_insert_default().push(ValidationRule {
         rule: format!("[{}].filter(x, x).size() == 1", set.join(", ")),

@@ -1,4 +1,6 @@
 //! `OkrKeyResult`: one key result, the number behind it, and what the operator decided about it.
+// The lint takes the columns of one derive for one another.
+#![allow(clippy::duplicated_attributes)]
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

@@ -14,9 +14,10 @@ pub use connection::{
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use key_result::{
-    Baseline, BigQuerySource, CheckIn, ConnectionChoice, ConnectionRef, Decrease, Expected, HistoryPoint, Increase, LastQuery, Lifecycle, Link,
-    Manual, Measure, MeasuredStatus, ObjectiveRef, OkrKeyResult, OkrKeyResultSpec, OkrStatus, OverrideStatus,
-    Parameter, ParameterType, Percent, Period, Phase, Reach, StayAbove, StayBelow, StayBetween, Thresholds,
+    Baseline, BigQuerySource, CheckIn, ConnectionChoice, ConnectionRef, Decrease, Expected, HistoryPoint, Increase,
+    LastQuery, Lifecycle, Link, Manual, Measure, MeasuredStatus, ObjectiveRef, OkrKeyResult, OkrKeyResultSpec,
+    OkrStatus, OverrideStatus, Parameter, ParameterType, Percent, Period, Phase, Reach, StayAbove, StayBelow,
+    StayBetween, Thresholds,
 };
 pub use value::{Bytes, Date, Decimal, Duration, ValueError};
 

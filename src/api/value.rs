@@ -127,7 +127,11 @@ impl FromStr for Duration {
             seconds = count.checked_mul(length).and_then(|add| seconds.checked_add(add)).ok_or_else(error)?;
             rest = after;
         }
-        if text.is_empty() || !rest.is_empty() || text.contains('+') { Err(error()) } else { Ok(Self::from_secs(seconds)) }
+        if text.is_empty() || !rest.is_empty() || text.contains('+') {
+            Err(error())
+        } else {
+            Ok(Self::from_secs(seconds))
+        }
     }
 }
 

@@ -35,10 +35,10 @@ pub struct Seeker<'a> {
 /// The connection for `seeker` among all that exist, of which those in `shared_namespaces` may be found without a name.
 pub fn choose<'c>(
     seeker: Seeker<'_>,
-    connections: &'c [impl AsRef<BigQueryConnection>],
+    connections: &[&'c BigQueryConnection],
     shared_namespaces: &[String],
 ) -> Result<&'c BigQueryConnection, NoConnection> {
-    let all = || connections.iter().map(AsRef::as_ref);
+    let all = || connections.iter().copied();
     if let Some(reference) = &seeker.source.connection_ref {
         return named(seeker, reference, all());
     }
@@ -113,9 +113,10 @@ fn named<'c>(
 fn only<'c>(connections: &[&'c BigQueryConnection]) -> Result<&'c BigQueryConnection, NoConnection> {
     let mut defaults = connections.iter().filter(|connection| connection.spec.default == Some(true));
     match (connections, defaults.next(), defaults.next()) {
-        ([], _, _) => {
-            Err(NoConnection { reason: Reason::ConnectionNotFound, message: Reason::ConnectionNotFound.sentence().to_owned() })
-        }
+        ([], _, _) => Err(NoConnection {
+            reason: Reason::ConnectionNotFound,
+            message: Reason::ConnectionNotFound.sentence().to_owned(),
+        }),
         ([connection], _, _) | (_, Some(connection), None) => Ok(connection),
         _ => {
             let mut names: Vec<String> = connections

@@ -105,11 +105,13 @@ const CHECK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 const UNAVAILABLE_SHOWN: u32 = 3;
 
 /// When the next check is due: not after `now` means now.
-pub fn next_check(connection: &BigQueryConnection, checks: Checks, proven_at: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    let status = connection.status.as_ref();
-    let decided = status.and_then(|status| conditions::find(&status.conditions, READY)).is_some();
-    let observed = status.and_then(|status| status.observed_generation);
-    if !decided || observed != connection.metadata.generation || refresh_wanted(connection) {
+pub fn next_check(
+    connection: &BigQueryConnection,
+    checks: Checks,
+    proven_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Timestamp {
+    if is_asked(connection) {
         return now;
     }
     match (checks.last, checks.failures) {
@@ -127,12 +129,19 @@ pub fn is_ready(connection: &BigQueryConnection) -> bool {
     connection.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, READY))
 }
 
-/// Whether an annotation asks for a check: it is present and differs from its echo.
-pub fn refresh_wanted(connection: &BigQueryConnection) -> bool {
+/// Whether a change of the spec or an annotation asks for a check, or there was none yet.
+pub fn is_asked(connection: &BigQueryConnection) -> bool {
     let status = connection.status.as_ref();
-    let differs = |name: &str, echo: Option<&String>| {
-        connection.annotations().get(name).is_some_and(|asked| Some(asked) != echo)
-    };
+    let decided = status.and_then(|status| conditions::find(&status.conditions, READY)).is_some();
+    let observed = status.and_then(|status| status.observed_generation);
+    !decided || observed != connection.metadata.generation || refresh_wanted(connection)
+}
+
+/// Whether an annotation asks for a check: it is present and differs from its echo.
+fn refresh_wanted(connection: &BigQueryConnection) -> bool {
+    let status = connection.status.as_ref();
+    let differs =
+        |name: &str, echo: Option<&String>| connection.annotations().get(name).is_some_and(|asked| Some(asked) != echo);
     differs(REFRESH_ANNOTATION, status.and_then(|status| status.last_handled_refresh.as_ref()))
         || differs(RECONCILE_AT_ANNOTATION, status.and_then(|status| status.last_handled_reconcile_at.as_ref()))
 }

@@ -22,7 +22,16 @@ pub fn number(parts: &[&str]) -> u64 {
 
 /// The first `length` (at most 64) hexadecimal digits.
 pub fn hex(parts: &[&str], length: usize) -> String {
-    let mut text = digest(parts).iter().fold(String::with_capacity(64), |mut text, byte| {
+    hexadecimal(&digest(parts), length)
+}
+
+/// The same of anything else.
+pub fn hex_of_bytes(bytes: &[u8], length: usize) -> String {
+    hexadecimal(&Sha256::digest(bytes), length)
+}
+
+fn hexadecimal(digest: &[u8], length: usize) -> String {
+    let mut text = digest.iter().fold(String::with_capacity(64), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes any text");
         text
     });

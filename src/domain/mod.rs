@@ -20,6 +20,7 @@ pub mod fingerprint;
 pub mod hash;
 pub mod history;
 pub mod judgement;
+pub mod labels;
 pub mod measured;
 pub mod number;
 pub mod parameters;

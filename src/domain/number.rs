@@ -69,11 +69,7 @@ fn round_half_even(value: &Exact) -> BigInt {
 
 /// `value` held between 0 and 100.
 pub fn clamp_percent(value: &Exact) -> Exact {
-    if value.is_negative() {
-        Exact::zero()
-    } else {
-        value.clone().min(integer(100))
-    }
+    if value.is_negative() { Exact::zero() } else { value.clone().min(integer(100)) }
 }
 
 #[cfg(test)]

@@ -66,7 +66,10 @@ fn next_moment(measured: &Measured<'_>, route: &Route<'_>, plan: &Plan, now: Tim
     let day_pass = zone.and_then(|zone| {
         let today = calendar::day(now, &zone);
         let tomorrow = today.tomorrow().ok()?;
-        [today, tomorrow].into_iter().filter_map(|day| schedule::day_pass(measured, day, &zone)).find(|pass| *pass > now)
+        [today, tomorrow]
+            .into_iter()
+            .filter_map(|day| schedule::day_pass(measured, day, &zone))
+            .find(|pass| *pass > now)
     });
     let stale = status::fresh_until(measured.status, measured, route);
     [plan.next_attempt(), day_pass, stale].into_iter().flatten().filter(|moment| *moment > now).min()

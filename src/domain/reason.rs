@@ -196,7 +196,9 @@ impl Reason {
             Reason::ConnectionNotShared => {
                 "The named connection of another namespace does not exist or does not admit this namespace: ask its owner for spec.allowedNamespaces."
             }
-            Reason::ConnectionNotReady => "The connection is not Ready: see its own conditions. The query runs once it is.",
+            Reason::ConnectionNotReady => {
+                "The connection is not Ready: see its own conditions. The query runs once it is."
+            }
             Reason::RateLimited => "BigQuery asked to slow down. The query is tried again soon.",
             Reason::Timeout => {
                 "The query was not finished in time and was cancelled. Make it faster, or raise spec.limits.queryTimeout of the connection."
@@ -217,17 +219,25 @@ impl Reason {
             Reason::OverByteLimit => {
                 "The query would read more bytes than spec.limits.maximumBytesBilled of the connection allows: read less, or raise it."
             }
-            Reason::TableNotFound => "The query names a table, dataset or function that does not exist, or looks for it in another location.",
+            Reason::TableNotFound => {
+                "The query names a table, dataset or function that does not exist, or looks for it in another location."
+            }
             Reason::PermissionDenied => {
                 "The connection's service account may not read what the query names: grant it roles/bigquery.dataViewer on the dataset."
             }
-            Reason::AuthenticationFailed => "BigQuery did not accept the connection's credentials for this query: check the connection.",
+            Reason::AuthenticationFailed => {
+                "BigQuery did not accept the connection's credentials for this query: check the connection."
+            }
             Reason::InvalidTimeZone => "spec.period.timeZone is not an IANA time zone: write one such as Europe/Paris.",
             Reason::NoRows => "The query returned no row; it must return exactly one.",
             Reason::TooManyRows => "The query returned more than one row; it must return exactly one.",
             Reason::NullValue => "The query returned NULL: if that means nothing yet, write COALESCE(x, 0).",
-            Reason::NotFinite => "The query returned NaN or an infinity, which is not a value: guard a division with SAFE_DIVIDE.",
-            Reason::QuotaExceeded => "A quota of the Google Cloud project is used up. The query runs again at its next slot.",
+            Reason::NotFinite => {
+                "The query returned NaN or an infinity, which is not a value: guard a division with SAFE_DIVIDE."
+            }
+            Reason::QuotaExceeded => {
+                "A quota of the Google Cloud project is used up. The query runs again at its next slot."
+            }
             Reason::BudgetExhausted => {
                 "The connection's spec.limits.maximumBytesPerDay is used up. The query runs again after 00:00 UTC, or once it is raised."
             }

@@ -128,9 +128,7 @@ pub fn plan(measured: &Measured<'_>, route: &Route<'_>, now: Timestamp, last_ask
     let planning = Planning { measured, source, zone: &zone, now, last_asked };
     match route {
         Err(_) if planning.has_last_value(None) => Plan::hold(Reason::PeriodEnded),
-        Err(NoConnection { reason, message }) => {
-            Plan::Hold { reason: *reason, message: message.clone(), until: None }
-        }
+        Err(NoConnection { reason, message }) => Plan::Hold { reason: *reason, message: message.clone(), until: None },
         Ok(through) => planning.through(through),
     }
 }
@@ -362,7 +360,10 @@ impl Slots {
     pub fn new(uid: &str, interval: Duration) -> Self {
         let seconds = interval.as_secs().max(1);
         let phase = hash::number(&[uid]) % seconds;
-        Self { interval: Duration::from_secs(seconds), phase: i64::try_from(phase).expect("below an interval of hours") }
+        Self {
+            interval: Duration::from_secs(seconds),
+            phase: i64::try_from(phase).expect("below an interval of hours"),
+        }
     }
 
     /// The first slot after `time`.

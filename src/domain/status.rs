@@ -38,11 +38,17 @@ pub struct Attempt {
 /// What came of an attempt. A failure is data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    Measured { value: String, query: LastQuery },
+    Measured {
+        value: String,
+        query: LastQuery,
+    },
     /// The period has not begun; the query is fine.
     DryRunPassed,
     /// `message` may hold BigQuery's own words: it goes into the object's own condition and nowhere else.
-    Failed { reason: Reason, message: String },
+    Failed {
+        reason: Reason,
+        message: String,
+    },
 }
 
 /// The status that follows on `measured.status`: equal to it where nothing is to be written.
@@ -56,8 +62,7 @@ pub fn next(
     now: Timestamp,
 ) -> MeasuredStatus {
     let before = measured.status;
-    let following =
-        Following { before: &before.conditions, generation: measured.generation, now: &whole_seconds(now) };
+    let following = Following { before: &before.conditions, generation: measured.generation, now: &whole_seconds(now) };
     let mut status = before.clone();
     let zone = calendar::zone(measured.period);
     restart_history(&mut status, measured);
@@ -259,8 +264,7 @@ fn judge(
     now: Timestamp,
 ) {
     let Numbers { today, value, progress, expected, gaps } = numbers(status, measured, operator, zone, now);
-    let computed =
-        judgement::computed(measured.measure, value.as_ref(), progress.as_ref(), expected.as_ref(), &gaps);
+    let computed = judgement::computed(measured.measure, value.as_ref(), progress.as_ref(), expected.as_ref(), &gaps);
     // On a day that nobody can name nothing new is said.
     let computed = computed.or(status.computed_status).unwrap_or(OkrStatus::NotStarted);
     let okr_status =

@@ -1,0 +1,86 @@
+//! The command line: parsed once, passed on as values.
+
+use std::net::SocketAddr;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{
+    api::Decimal,
+    domain::{judgement::Gaps, number::Exact},
+};
+
+/// Syncs objectives and key results with BigQuery.
+#[derive(Debug, Parser)]
+#[command(name = "okr-operator", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prints the custom resource definitions as YAML.
+    Crd,
+    /// Runs the operator.
+    Run(Box<RunArguments>),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArguments {
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, env = "OKR_OPERATOR_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub metrics_address: SocketAddr,
+
+    /// Hosts (host or host:port) that connections may name in spec.endpoint.
+    #[arg(long, env = "OKR_OPERATOR_ALLOWED_ENDPOINTS", value_delimiter = ',')]
+    pub allowed_endpoints: Vec<String>,
+
+    /// Hosts (host or host:port), beside Google's own, that a service account key may name in token_uri.
+    #[arg(long, env = "OKR_OPERATOR_ALLOWED_TOKEN_HOSTS", value_delimiter = ',')]
+    pub allowed_token_hosts: Vec<String>,
+
+    /// Namespaces whose shared connections are found without being named. Default: the operator's own.
+    #[arg(long, env = "OKR_OPERATOR_SHARED_CONNECTION_NAMESPACES", value_delimiter = ',')]
+    pub shared_connection_namespaces: Vec<String>,
+
+    /// Behind above this gap, in percentage points, where a key result sets none.
+    #[arg(long, env = "OKR_OPERATOR_BEHIND_THRESHOLD", default_value = "0", value_parser = threshold)]
+    pub behind_threshold: Decimal,
+
+    /// AtRisk above this gap, in percentage points, where a key result sets none.
+    #[arg(long, env = "OKR_OPERATOR_AT_RISK_THRESHOLD", default_value = "25", value_parser = threshold)]
+    pub at_risk_threshold: Decimal,
+
+    /// Namespaces to work in. Default: all.
+    #[arg(long, env = "OKR_OPERATOR_NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+
+    /// How many objects are worked on at the same time, whatever their connections allow.
+    #[arg(long, env = "OKR_OPERATOR_MAX_CONCURRENT_SYNCS", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_concurrent_syncs: u16,
+
+    #[arg(long, env = "OKR_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// What is logged, such as info or okr_operator=debug,kube=warn.
+    #[arg(long, env = "OKR_OPERATOR_LOG_FILTER", default_value = "info")]
+    pub log_filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+impl RunArguments {
+    /// The gaps of key results that set none.
+    pub fn gaps(&self) -> Gaps {
+        Gaps { behind: Exact::from(&self.behind_threshold), at_risk: Exact::from(&self.at_risk_threshold) }
+    }
+}
+
+fn threshold(text: &str) -> Result<Decimal, String> {
+    let decimal: Decimal = text.parse().map_err(|error: crate::api::ValueError| error.to_string())?;
+    if text.starts_with('-') { Err("a threshold must not be below 0".to_owned()) } else { Ok(decimal) }
+}

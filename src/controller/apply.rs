@@ -1,0 +1,146 @@
+//! The one place that writes to the API server: a whole status, and the events about its transitions.
+
+use std::{fmt::Debug, time::Duration};
+
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{
+    Api, Client, Resource,
+    api::PostParams,
+    core::{NamespaceResourceScope, PartialObjectMeta},
+};
+use serde::Serialize;
+
+use crate::domain::event::Transition;
+
+/// The client retries overload by itself for minutes; a worker has better things to do.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who an event comes from.
+const REPORTER: &str = "okr-operator.dev/okr-operator";
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("the object was changed since it was read")]
+    Conflict,
+    #[error("the object is gone")]
+    Gone,
+    #[error("the API server did not answer within {} s", CALL_TIMEOUT.as_secs())]
+    TimedOut,
+    #[error("the API server refused the write or could not be reached")]
+    Refused(#[source] kube::Error),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusUpdate<'a, S> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: Guard<'a>,
+    status: &'a S,
+}
+
+/// The write holds for this very object as it was read, or not at all.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Guard<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    uid: &'a str,
+    resource_version: &'a str,
+}
+
+/// Replaces the status of `object` as it was read, whole. Returns the new resourceVersion.
+pub async fn status<K, S>(client: &Client, object: &K, status: &S) -> Result<String, ApplyError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
+    S: Serialize,
+{
+    let meta = object.meta();
+    let (name, namespace) = (meta.name.as_deref().unwrap_or_default(), meta.namespace.as_deref().unwrap_or_default());
+    let update = StatusUpdate {
+        api_version: &K::api_version(&()),
+        kind: &K::kind(&()),
+        metadata: Guard {
+            name,
+            namespace,
+            uid: meta.uid.as_deref().unwrap_or_default(),
+            resource_version: meta.resource_version.as_deref().unwrap_or_default(),
+        },
+        status,
+    };
+    // Only the metadata of the answer is read.
+    let api: Api<PartialObjectMeta<K>> = Api::namespaced(client.clone(), namespace);
+    let parameters = PostParams::default();
+    let written = in_time(api.replace_subresource("status", name, &parameters, &update)).await?;
+    Ok(written.metadata.resource_version.unwrap_or_default())
+}
+
+/// Tells of a transition. An event is a courtesy: its failure is the caller's to log, not to repeat.
+pub async fn event<K>(client: &Client, object: &K, transition: &Transition) -> Result<(), ApplyError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    let meta = object.meta();
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let event = Event {
+        metadata: ObjectMeta {
+            generate_name: Some(event_name(meta.name.as_deref().unwrap_or_default())),
+            namespace: Some(namespace.to_owned()),
+            ..ObjectMeta::default()
+        },
+        action: Some(transition.action.to_owned()),
+        event_time: Some(MicroTime(crate::clock::now())),
+        note: Some(cut(&transition.note, LONGEST_NOTE)),
+        reason: Some(transition.reason.to_owned()),
+        regarding: Some(ObjectReference {
+            api_version: Some(K::api_version(&()).into_owned()),
+            kind: Some(K::kind(&()).into_owned()),
+            name: meta.name.clone(),
+            namespace: meta.namespace.clone(),
+            resource_version: meta.resource_version.clone(),
+            uid: meta.uid.clone(),
+            ..ObjectReference::default()
+        }),
+        reporting_controller: Some(REPORTER.to_owned()),
+        reporting_instance: Some(reporting_instance()),
+        type_: Some(if transition.warning { "Warning" } else { "Normal" }.to_owned()),
+        ..Event::default()
+    };
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    in_time(api.create(&PostParams::default(), &event)).await.map(|_| ())
+}
+
+/// The API server's bound for a note.
+const LONGEST_NOTE: usize = 1024;
+
+/// A name has 253 characters at most, of which the API server's random end takes five.
+fn event_name(object: &str) -> String {
+    let cut = cut(object, 240);
+    format!("{}.", cut.trim_end_matches(['.', '-']))
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text[..text.floor_char_boundary(most)].to_owned()
+}
+
+/// The pod's name, which is its host's; else that of the program.
+fn reporting_instance() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "okr-operator".to_owned())
+}
+
+async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, ApplyError> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Err(_) => Err(ApplyError::TimedOut),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(ApplyError::Conflict),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(ApplyError::Gone),
+        Ok(Err(error)) => Err(ApplyError::Refused(error)),
+    }
+}

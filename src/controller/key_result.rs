@@ -1,0 +1,346 @@
+//! The loop of `OkrKeyResult`: gather, decide, apply.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::{ResourceExt, runtime::controller::Action};
+
+use crate::{
+    api::{BigQueryConnection, BigQuerySource, LastQuery, OkrKeyResult, Time},
+    bigquery,
+    domain::{
+        Measured, Reason, calendar,
+        choice::{self, NoConnection, Seeker},
+        connection, event, labels,
+        measured::Source,
+        parameters,
+        pass::{self, Pass},
+        schedule::{self, Kind, Plan, Route, Through, Why},
+        status::{self, Attempt, Outcome},
+    },
+};
+
+use super::{
+    Context, Guarded, Infallible, Unwritten, apply,
+    links::Link,
+    queue::{Job, Key, Lane, Priority, Running},
+    reasons,
+};
+
+/// Decides what is to be done about the key result now, and asks for it.
+pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>) -> Result<Action, Infallible> {
+    let Some(key_result) = context.readable(&object) else { return Ok(Action::await_change()) };
+    let key = Key::of(super::queue::Kind::KeyResult, key_result);
+    if context.is_outdated(&key_result.metadata) {
+        return Ok(Action::await_change());
+    }
+    let connections = context.all_connections();
+    let connections = connections.readable();
+    let Some((measured, route)) = gather(&context, key_result, &connections) else {
+        return Ok(Action::await_change());
+    };
+    let now = crate::clock::now();
+    if let Some(running) = context.queue.running(&key) {
+        if !is_wanted(&running, &measured, &route, now) {
+            running.cancel.cancel();
+        }
+        return Ok(Action::await_change());
+    }
+    match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid)) {
+        Pass::Decide => context.queue.push(key, Lane::Unlimited, None, Priority::Asked),
+        Pass::Attempt { why, .. } => {
+            let (lane, limit) = lane(&route);
+            context.queue.push(key, lane, limit, priority(why));
+        }
+        Pass::Wait(moment) => {
+            context.queue.remove(&key);
+            return Ok(moment.map_or_else(Action::await_change, |moment| Action::requeue(super::until(moment, now))));
+        }
+    }
+    Ok(Action::await_change())
+}
+
+/// Takes a key result from the queue: runs its query if one is due, and writes what that and the day make of its status.
+pub async fn work(job: &Job, context: &Context) {
+    let Some(key_result) = context.key_result(&job.key) else { return };
+    let attempt = match attempt(job, context, &key_result).await {
+        Tried::NotNow => return,
+        Tried::NotNeeded => None,
+        Tried::Done(attempt) => Some(attempt),
+    };
+    // While the query ran the object may have changed: a new target counts at once, a new query makes this answer void.
+    let Some(mut key_result) = context.key_result(&job.key) else { return };
+    loop {
+        let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
+        match context.write(&key_result, &status).await {
+            Ok(()) => return tell(context, &key_result, &status).await,
+            Err(Unwritten::Gone) => return,
+            Err(Unwritten::Changed(newer)) => key_result = *newer,
+        }
+    }
+}
+
+/// The status to write; None where nothing changes, or where the attempt is not the object's any more.
+fn decide(
+    context: &Context,
+    key_result: &OkrKeyResult,
+    attempt: Option<&Attempt>,
+) -> Option<crate::api::MeasuredStatus> {
+    let connections = context.all_connections();
+    let connections = connections.readable();
+    let (measured, route) = gather(context, key_result, &connections)?;
+    if let Some(attempt) = attempt
+        && current_fingerprint(&measured, &route).as_deref() != Some(attempt.fingerprint.as_str())
+    {
+        return None;
+    }
+    let status = status::next(&measured, &route, attempt, &context.settings.gaps, crate::clock::now());
+    (status != *measured.status).then_some(status)
+}
+
+async fn tell(context: &Context, key_result: &OkrKeyResult, status: &crate::api::MeasuredStatus) {
+    let before = key_result.status.clone().unwrap_or_default();
+    for transition in event::transitions(&before, status) {
+        if let Err(error) = apply::event(&context.client, key_result, &transition).await {
+            tracing::warn!(
+                namespace = key_result.namespace(),
+                name = key_result.name_any(),
+                reason = transition.reason,
+                error = super::chain(&error),
+                "an event could not be written"
+            );
+        }
+    }
+}
+
+/// The key result and its way to BigQuery. None while its connection was not looked at yet, which is told of once it was.
+fn gather<'a>(
+    context: &Context,
+    key_result: &'a OkrKeyResult,
+    connections: &[&'a BigQueryConnection],
+) -> Option<(Measured<'a>, Route<'a>)> {
+    let measured = match Measured::try_from(key_result) {
+        Ok(measured) => measured,
+        Err(error) => {
+            tracing::warn!(namespace = key_result.namespace(), name = key_result.name_any(), %error, "left alone");
+            return None;
+        }
+    };
+    let Source::BigQuery(source) = measured.source else {
+        let none = NoConnection { reason: Reason::Manual, message: String::new() };
+        return Some((measured, Err(none)));
+    };
+    let labels = context.namespace_labels(measured.namespace);
+    let kept = measured.status.connection.as_ref();
+    let seeker = Seeker { namespace: measured.namespace, labels: labels.as_ref(), source, kept };
+    match choice::choose(seeker, connections, &context.settings.shared_connection_namespaces) {
+        Err(none) => Some((measured, Err(none))),
+        Ok(connection) => {
+            let link = context.links.of(&connection_key(connection), connection);
+            link.settled.then(|| (measured, Ok(through(connection, &link, crate::clock::now()))))
+        }
+    }
+}
+
+fn through<'a>(connection: &'a BigQueryConnection, link: &Link, now: Timestamp) -> Through<'a> {
+    let budget = connection.spec.maximum_bytes_per_day();
+    Through {
+        connection,
+        ready: link.ready && (link.client.is_some() || connection.spec.is_suspended()),
+        within_budget: budget.is_none_or(|budget| connection::bytes_of_day(&link.known, now) < budget.0),
+        changed_at: link.changed_at,
+    }
+}
+
+fn connection_key(connection: &BigQueryConnection) -> Key {
+    Key::of(super::queue::Kind::Connection, connection)
+}
+
+fn current_fingerprint(measured: &Measured<'_>, route: &Route<'_>) -> Option<String> {
+    match (measured.source, route) {
+        (Source::BigQuery(source), Ok(through)) => Some(schedule::fingerprint(measured, source, through.connection)),
+        (Source::BigQuery(_), Err(_)) | (Source::Manual(_), _) => None,
+    }
+}
+
+/// Whether the query that runs is still the object's, and nobody put the object to rest meanwhile.
+fn is_wanted(running: &Running, measured: &Measured<'_>, route: &Route<'_>, now: Timestamp) -> bool {
+    let Some(query) = &running.query else { return true };
+    let rests = matches!(
+        schedule::plan(measured, route, now, None),
+        Plan::Hold { reason: Reason::Closed | Reason::Postponed | Reason::Suspended | Reason::ConnectionSuspended, .. }
+    );
+    let same = current_fingerprint(measured, route).as_deref() == Some(query.fingerprint.as_str());
+    query.uid == measured.uid && same && !rests
+}
+
+fn lane(route: &Route<'_>) -> (Lane, Option<usize>) {
+    match route {
+        Ok(Through { connection, .. }) => {
+            let Key { namespace, name, .. } = connection_key(connection);
+            (Lane::Connection { namespace, name }, Some(connection.spec.max_concurrent_queries()))
+        }
+        Err(_) => (Lane::Unlimited, None),
+    }
+}
+
+fn priority(why: Why) -> Priority {
+    match why {
+        Why::New => Priority::New,
+        Why::QueryChanged | Why::Resumed | Why::Refresh => Priority::Asked,
+        Why::Slot => Priority::Due,
+        Why::Retry => Priority::Retry,
+    }
+}
+
+/// What became of the wish to query.
+enum Tried {
+    /// Nothing is to be written: not due any more, cancelled, or the connection changed under it.
+    NotNow,
+    /// The status is to be decided without a query.
+    NotNeeded,
+    Done(Attempt),
+}
+
+/// Runs the query if one is due.
+async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tried {
+    let connections = context.all_connections();
+    let connections = connections.readable();
+    let Some((measured, route)) = gather(context, key_result, &connections) else { return Tried::NotNow };
+    let now = crate::clock::now();
+    let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid));
+    let (why, kind) = match pass {
+        Pass::Wait(_) => return Tried::NotNow,
+        Pass::Decide => return Tried::NotNeeded,
+        Pass::Attempt { why, kind } => (why, kind),
+    };
+    let (Source::BigQuery(source), Ok(through)) = (measured.source, route) else { return Tried::NotNow };
+    let connection_key = connection_key(through.connection);
+    let Some(client) = context.links.of(&connection_key, through.connection).client else { return Tried::NotNow };
+    let fingerprint = schedule::fingerprint(&measured, source, through.connection);
+    job.runs(measured.uid, &fingerprint);
+    if matches!(why, Why::QueryChanged | Why::Refresh) {
+        context.asked(measured.uid, now);
+    }
+    let Some(query) = query(&measured, source, through.connection, now) else { return Tried::NotNow };
+    let answer = send(job, context, &client, &query, kind).await;
+    let outcome = match judge(context, &connection_key, through.connection, &client, answer).await {
+        Some(outcome) => outcome,
+        None => return Tried::NotNow,
+    };
+    count(context, &outcome);
+    Tried::Done(Attempt {
+        fingerprint,
+        refresh: measured.refresh.map(str::to_owned),
+        reconcile_at: measured.reconcile_at.map(str::to_owned),
+        ended: crate::clock::now(),
+        outcome,
+    })
+}
+
+fn query<'a>(
+    measured: &Measured<'_>,
+    source: &'a BigQuerySource,
+    connection: &BigQueryConnection,
+    now: Timestamp,
+) -> Option<bigquery::Query<'a>> {
+    let zone = calendar::zone(measured.period)?;
+    // Whole seconds are enough for anybody, and give the query cache a chance within one.
+    let Time(now_in_seconds) = calendar::whole_seconds(now);
+    let parameters = parameters::bind(source, measured.period, calendar::day(now, &zone), now_in_seconds);
+    let parameter = |bound: parameters::Bound| bigquery::Parameter {
+        name: bound.name,
+        kind: bound.kind.name(),
+        value: bound.value,
+    };
+    Some(bigquery::Query {
+        sql: &source.query,
+        parameters: parameters.into_iter().map(parameter).collect(),
+        labels: labels::of(measured.namespace, measured.name),
+        maximum_bytes_billed: connection.spec.maximum_bytes_billed().0,
+        timeout: connection.spec.query_timeout().into(),
+    })
+}
+
+/// The dry run, the query, or one after the other. None after a dry run that was all there was to do.
+async fn send(
+    job: &Job,
+    context: &Context,
+    client: &bigquery::Client,
+    query: &bigquery::Query<'_>,
+    kind: Kind,
+) -> Result<Option<bigquery::Answer>, bigquery::Error> {
+    match kind {
+        Kind::DryRun => {
+            client.dry_run(query).await?;
+            return Ok(None);
+        }
+        Kind::CheckedQuery => {
+            client.dry_run(query).await?;
+        }
+        Kind::Query => {}
+    }
+    let started = std::time::Instant::now();
+    let answer = client.run(query, &job.cancel).await;
+    context.metrics.query_seconds.observe(started.elapsed().as_secs_f64());
+    answer.map(Some)
+}
+
+/// The outcome. None where the query was cancelled, or where it failed because its connection does not work: then the
+/// connection says why, and the key result is held by it.
+async fn judge(
+    context: &Context,
+    connection_key: &Key,
+    connection: &BigQueryConnection,
+    client: &Arc<bigquery::Client>,
+    answer: Result<Option<bigquery::Answer>, bigquery::Error>,
+) -> Option<Outcome> {
+    match answer {
+        Ok(None) => Some(Outcome::DryRunPassed),
+        Ok(Some(answer)) => {
+            context.count_bytes(connection_key, connection, answer.job.bytes_processed);
+            Some(measured(answer))
+        }
+        Err(error) => {
+            if reasons::doubts_connection(error.kind) {
+                let ready = super::connection::doubt(context, connection_key).await;
+                let now = context.links.of(connection_key, connection).client;
+                // With another Secret the query deserves another try.
+                let renewed = now.is_some_and(|now| !Arc::ptr_eq(&now, client));
+                if !ready || renewed {
+                    return None;
+                }
+            }
+            reasons::outcome(&error)
+        }
+    }
+}
+
+fn measured(answer: bigquery::Answer) -> Outcome {
+    let bigquery::Answer { value, kind: _, job } = answer;
+    let bigquery::Job { job_id, location, bytes_processed, cache_hit, duration } = job;
+    Outcome::Measured {
+        value,
+        query: LastQuery {
+            job_id: Some(job_id).filter(|id| !id.is_empty()),
+            location,
+            bytes_processed,
+            cache_hit,
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        },
+    }
+}
+
+fn count(context: &Context, outcome: &Outcome) {
+    let reason = match outcome {
+        Outcome::Measured { .. } => Reason::Synced,
+        Outcome::DryRunPassed => Reason::NotStarted,
+        Outcome::Failed { reason, .. } => *reason,
+    };
+    context.metrics.sync(reason.name());
+}
+
+/// A key result was deleted.
+pub fn forget(context: &Context, key: &Key) {
+    context.queue.cancel(key);
+}

@@ -1,0 +1,68 @@
+//! Health and metrics over HTTP, on a port of their own.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::net::TcpListener;
+
+use crate::metrics::Metrics;
+
+/// What the endpoints report.
+#[derive(Clone)]
+pub struct Surface {
+    pub metrics: Arc<Metrics>,
+    /// True once the operator runs, false once it stops.
+    pub ready: Arc<AtomicBool>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    #[error("cannot listen on {address} for health and metrics: choose another --metrics-address")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the server of health and metrics ended")]
+    Serve(#[source] std::io::Error),
+}
+
+/// Listens on `address`; the second part serves until the process ends.
+pub async fn listen(
+    address: SocketAddr,
+    surface: Surface,
+) -> Result<(SocketAddr, impl Future<Output = Result<(), HttpError>>), HttpError> {
+    let listener = TcpListener::bind(address).await.map_err(|source| HttpError::Listen { address, source })?;
+    let bound = listener.local_addr().map_err(HttpError::Serve)?;
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(surface);
+    Ok((bound, async move { axum::serve(listener, router).await.map_err(HttpError::Serve) }))
+}
+
+async fn ready(State(surface): State<Surface>) -> Response {
+    if surface.ready.load(Ordering::Relaxed) {
+        "ok".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready").into_response()
+    }
+}
+
+async fn metrics(State(surface): State<Surface>) -> Response {
+    match surface.metrics.text() {
+        Ok(text) => {
+            ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,90 @@
+//! What is counted, in Prometheus' format. Counters move where things happen; gauges are read when somebody asks.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::ConstGauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// Every metric of the operator.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    syncs: Family<Reason, Counter>,
+    writes: Family<Write, Counter>,
+    /// From sending a query to its answer or cancellation, polls included.
+    pub query_seconds: Histogram,
+    pub bytes_processed: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Write {
+    kind: String,
+    result: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("okr_operator");
+        let syncs = Family::default();
+        registry.register("syncs", "Attempts to read a key result's value, by what came of them", syncs.clone());
+        let writes = Family::default();
+        registry.register("status_writes", "Status writes to the API server, by result", writes.clone());
+        // A cached answer takes tens of milliseconds, the longest timeout is ten minutes.
+        let query_seconds = Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0]);
+        registry.register("query_seconds", "Time from sending a query to its answer", query_seconds.clone());
+        let bytes_processed = Counter::default();
+        registry.register("query_processed_bytes", "Bytes that queries read", bytes_processed.clone());
+        Self { registry: Mutex::new(registry), syncs, writes, query_seconds, bytes_processed }
+    }
+}
+
+impl Metrics {
+    /// One attempt, by its reason's one name.
+    pub fn sync(&self, reason: &'static str) {
+        self.syncs.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// One status write: `written`, `conflict` or `failed`.
+    pub fn written(&self, kind: &str, result: &'static str) {
+        self.writes.get_or_create(&Write { kind: kind.to_owned(), result }).inc();
+    }
+
+    /// Reports the depth of `queue`, for as long as it exists.
+    pub fn watch_queue<Q: Depth + Send + Sync + std::fmt::Debug + 'static>(&self, queue: &Arc<Q>) {
+        let collector = QueueCollector(Arc::downgrade(queue));
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Ok(text)
+    }
+}
+
+/// Something that work waits in.
+pub trait Depth {
+    fn depth(&self) -> usize;
+}
+
+#[derive(Debug)]
+struct QueueCollector<Q>(Weak<Q>);
+
+impl<Q: Depth + Send + Sync + std::fmt::Debug + 'static> Collector for QueueCollector<Q> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(queue) = self.0.upgrade() else { return Ok(()) };
+        let depth = ConstGauge::new(i64::try_from(queue.depth()).unwrap_or(i64::MAX));
+        let encoder =
+            encoder.encode_descriptor("queue_depth", "Objects that wait for a worker", None, depth.metric_type())?;
+        depth.encode(encoder)
+    }
+}

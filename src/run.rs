@@ -1,0 +1,136 @@
+//! The operator as a process: from its arguments to its exit code.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use kube::{Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    config::{LogFormat, RunArguments},
+    controller::{self, Settings},
+    http::{self, Surface},
+    metrics::Metrics,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("--log-filter cannot be read")]
+    LogFilter(#[source] tracing_subscriber::filter::ParseError),
+    #[error("no way to the API server is configured: set KUBECONFIG, or run in a pod with a ServiceAccount")]
+    Kubeconfig(#[source] kube::config::InferConfigError),
+    #[error("the API server's client cannot be made")]
+    Client(#[source] kube::Error),
+    #[error("signals cannot be handled")]
+    Signals(#[source] std::io::Error),
+    #[error(transparent)]
+    Http(#[from] http::HttpError),
+    #[error(transparent)]
+    Controller(#[from] controller::Fatal),
+}
+
+/// Runs until SIGTERM or SIGINT, or until something cannot be mended; then with a message and exit code 1.
+pub fn main(arguments: RunArguments) -> ExitCode {
+    // kube, reqwest and yup-oauth2 must agree on one.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        unreachable!("nothing before this installs a provider");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let result = runtime.block_on(run(arguments));
+    // Workers that wait for an answer must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    eprintln!("okr-operator: {}", causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")));
+    ExitCode::FAILURE
+}
+
+async fn run(arguments: RunArguments) -> Result<(), RunError> {
+    start_logging(&arguments)?;
+    let mut config = Config::infer().await.map_err(RunError::Kubeconfig)?;
+    // Longer than any watch is quiet (kube ends each after 290 s): a hung answer becomes an error.
+    config.read_timeout = Some(Duration::from_secs(330));
+    let own_namespace = config.default_namespace.clone();
+    let client = Client::try_from(config).map_err(RunError::Client)?;
+
+    let shutdown = CancellationToken::new();
+    stop_on_signals(&shutdown)?;
+    let surface = Surface { metrics: Arc::new(Metrics::default()), ready: Arc::new(AtomicBool::new(true)) };
+    let (address, serve) = http::listen(arguments.metrics_address, surface.clone()).await?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "okr-operator runs");
+    let settings = settings(&arguments, own_namespace);
+    let controller = controller::run(client, settings, Arc::clone(&surface.metrics), shutdown);
+    let result = tokio::select! {
+        result = controller => result.map_err(RunError::from),
+        result = serve => result.map_err(RunError::from),
+    };
+    surface.ready.store(false, Ordering::Relaxed);
+    result
+}
+
+fn settings(arguments: &RunArguments, own_namespace: String) -> Settings {
+    let shared_connection_namespaces = match arguments.shared_connection_namespaces.as_slice() {
+        [] => vec![own_namespace],
+        some => some.to_vec(),
+    };
+    Settings {
+        gaps: arguments.gaps(),
+        shared_connection_namespaces,
+        allowed_endpoints: arguments.allowed_endpoints.clone(),
+        allowed_token_hosts: arguments.allowed_token_hosts.clone(),
+        namespaces: arguments.namespaces.clone(),
+        max_concurrent_syncs: arguments.max_concurrent_syncs,
+    }
+}
+
+/// The first signal asks to stop, the second ends at once.
+fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if shutdown.is_cancelled() {
+                std::process::exit(1);
+            }
+            tracing::info!("stopping: running queries are cancelled");
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}
+
+/// yup-oauth2 logs tokens and signed assertions below `warn`; no filter may let them through.
+const NEVER_LOGGED: &str = "yup_oauth2=warn";
+
+fn start_logging(arguments: &RunArguments) -> Result<(), RunError> {
+    let filter = EnvFilter::builder().parse(&arguments.log_filter).map_err(RunError::LogFilter)?;
+    let filter = filter.add_directive(NEVER_LOGGED.parse().expect("a fixed directive"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match arguments.log_format {
+        LogFormat::Json => subscriber.json().init(),
+        LogFormat::Text => subscriber.init(),
+    }
+    Ok(())
+}
