@@ -1,6 +1,6 @@
 //! The command line: parsed once, passed on as values.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -20,7 +20,10 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Prints the custom resource definitions as YAML.
-    Crd,
+    Crd {
+        /// Writes one file per kind into this folder instead.
+        directory: Option<PathBuf>,
+    },
     /// Runs the operator.
     Run(Box<RunArguments>),
 }

@@ -1,4 +1,4 @@
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::Parser;
 use okr_operator::{
@@ -9,10 +9,21 @@ use okr_operator::{
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Crd => {
+        Command::Crd { directory: None } => {
             crd::all().iter().for_each(|crd| print!("---\n{}", crd::yaml(crd)));
             ExitCode::SUCCESS
         }
+        Command::Crd { directory: Some(directory) } => match write_crds(&directory) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("okr-operator: cannot write into {}: {error}", directory.display());
+                ExitCode::FAILURE
+            }
+        },
         Command::Run(arguments) => run::main(*arguments),
     }
+}
+
+fn write_crds(directory: &Path) -> std::io::Result<()> {
+    crd::all().iter().try_for_each(|crd| std::fs::write(directory.join(crd::file_name(crd)), crd::yaml(crd)))
 }

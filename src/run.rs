@@ -1,6 +1,7 @@
 //! The operator as a process: from its arguments to its exit code.
 
 use std::{
+    io::IsTerminal,
     process::ExitCode,
     sync::{
         Arc,
@@ -128,6 +129,7 @@ fn start_logging(arguments: &RunArguments) -> Result<(), RunError> {
     let filter = EnvFilter::builder().parse(&arguments.log_filter).map_err(RunError::LogFilter)?;
     let filter = filter.add_directive(NEVER_LOGGED.parse().expect("a fixed directive"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = subscriber.with_ansi(std::io::stderr().is_terminal());
     match arguments.log_format {
         LogFormat::Json => subscriber.json().init(),
         LogFormat::Text => subscriber.init(),

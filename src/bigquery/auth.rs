@@ -35,6 +35,8 @@ const GOOGLE_TOKEN_HOSTS: [&str; 4] =
 
 /// Google answers in well under a second; a query's first call waits for this.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
+const NO_ANSWER: &str = "the token endpoint did not answer in time";
+const NOT_A_TOKEN: &str = "the token endpoint's answer is not a token";
 
 #[derive(Debug, Clone)]
 pub enum Credentials {
@@ -126,8 +128,8 @@ impl ServiceAccountKey {
         match tokio::time::timeout(TOKEN_TIMEOUT, request).await {
             Ok(Ok(Ok(access))) => Token::new(access),
             Ok(Ok(Err(error))) => Err(TokenError::from_yup(&error)),
-            Ok(Err(_)) => Err(TokenError::Unavailable("the token endpoint's answer could not be read")),
-            Err(_) => Err(TokenError::Unavailable("the token endpoint did not answer in time")),
+            Ok(Err(_)) => Err(TokenError::Unavailable(NOT_A_TOKEN)),
+            Err(_) => Err(TokenError::Unavailable(NO_ANSWER)),
         }
     }
 }
@@ -210,17 +212,9 @@ impl TokenSource {
         self.credentials.principal()
     }
 
-    /// The value of the header `Authorization`; none without credentials.
-    pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, TokenError> {
-        self.authorization_other_than(None).await
-    }
-
-    /// A token other than the one just refused: another task's new one, if there is one by now.
-    pub(super) async fn renewed(&self, refused: &HeaderValue) -> Result<Option<HeaderValue>, TokenError> {
-        self.authorization_other_than(Some(refused)).await
-    }
-
-    async fn authorization_other_than(&self, refused: Option<&HeaderValue>) -> Result<Option<HeaderValue>, TokenError> {
+    /// The value of the header `Authorization`; none without credentials. It is another one than `refused`:
+    /// a new one, or the one that another task has had since.
+    pub(super) async fn authorization(&self, refused: Option<&HeaderValue>) -> Result<Option<HeaderValue>, TokenError> {
         let key = match &self.credentials {
             Credentials::None => return Ok(None),
             Credentials::ServiceAccountKey(key) => key,
@@ -270,9 +264,8 @@ impl Token {
     /// yup-oauth2 takes an error in JSON for a token without a text.
     fn new(access: AccessToken) -> Result<Self, TokenError> {
         let text = access.token().filter(|text| !text.is_empty());
-        let text = text.ok_or(TokenError::Unavailable("the token endpoint answered without a token"))?;
-        let mut header = HeaderValue::from_str(&format!("Bearer {text}"))
-            .map_err(|_| TokenError::Unavailable("the token endpoint's answer could not be read"))?;
+        let value = text.and_then(|text| HeaderValue::from_str(&format!("Bearer {text}")).ok());
+        let mut header = value.ok_or(TokenError::Unavailable(NOT_A_TOKEN))?;
         // Its Debug then leaves the token out.
         header.set_sensitive(true);
         Ok(Self { header, access })
@@ -287,8 +280,7 @@ impl TokenError {
             yup_oauth2::Error::HttpError(_) | yup_oauth2::Error::HttpClientError(_) => {
                 Self::Unavailable("the token endpoint could not be reached")
             }
-            yup_oauth2::Error::JSONError(_) => Self::Unavailable("the token endpoint's answer is not JSON"),
-            yup_oauth2::Error::MissingAccessToken => Self::Unavailable("the token endpoint answered without a token"),
+            yup_oauth2::Error::JSONError(_) | yup_oauth2::Error::MissingAccessToken => Self::Unavailable(NOT_A_TOKEN),
             yup_oauth2::Error::UserError(_)
             | yup_oauth2::Error::LowLevelError(_)
             | yup_oauth2::Error::StorageError(_)

@@ -131,7 +131,7 @@ impl Client {
         tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(ErrorKind::Cancelled.into()),
-            token = self.tokens.authorization() => drop(token?),
+            token = self.tokens.authorization(None) => drop(token?),
         }
         // Not given up on `cancel`: the job's id is in the answer.
         let answer = match self.start(query).await {
@@ -286,13 +286,13 @@ impl Client {
     /// Sends a request; after a 401 once more with a new token, as one can be revoked before its end.
     async fn send<A: DeserializeOwned>(&self, request: RequestBuilder) -> Result<A, Error> {
         let request = request.build()?;
-        let authorization = self.tokens.authorization().await?;
+        let authorization = self.tokens.authorization(None).await?;
         // Bodies are texts in memory, which can be sent twice.
         let again = request.try_clone();
         let answer = self.attempt(request, authorization.as_ref()).await;
         match (answer, authorization, again) {
             (Err(error), Some(refused), Some(again)) if error.kind == ErrorKind::Unauthorized => {
-                let authorization = self.tokens.renewed(&refused).await?;
+                let authorization = self.tokens.authorization(Some(&refused)).await?;
                 self.attempt(again, authorization.as_ref()).await
             }
             (answer, ..) => answer,

@@ -5,11 +5,11 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`client`] | every call to BigQuery: the dry run, the query, its polls, its cancellation |
-//! | [`auth`] | every call to a token endpoint; keys, tokens and their renewal |
-//! | [`answer`] | the shape of answers, and which of them is one finite number |
-//! | [`error`] | the closed set of failures, and Google's errors mapped onto it |
-//! | [`endpoint`] | where calls may go |
+//! | `client` | every call to BigQuery: the dry run, the query, its polls, its cancellation |
+//! | `auth` | every call to a token endpoint; keys, tokens and their renewal |
+//! | `answer` | the shape of answers, and which of them is one finite number |
+//! | `error` | the closed set of failures, and Google's errors mapped onto it |
+//! | `endpoint` | where calls may go |
 //!
 //! Requests are written with gcp-bigquery-client's types. Its own calls are not used: they lose the
 //! HTTP status of an answer in an unexpected shape, read bodies of any size, and cannot decode a RANGE.

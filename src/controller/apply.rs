@@ -2,6 +2,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
+use jiff::Timestamp;
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
@@ -13,7 +14,7 @@ use kube::{
 };
 use serde::Serialize;
 
-use crate::domain::event::Transition;
+use crate::domain::{event::Transition, hash};
 
 /// The client retries overload by itself for minutes; a worker has better things to do.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -85,14 +86,15 @@ where
 {
     let meta = object.meta();
     let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let now = crate::clock::now();
     let event = Event {
         metadata: ObjectMeta {
-            generate_name: Some(event_name(meta.name.as_deref().unwrap_or_default())),
+            name: Some(event_name(meta.name.as_deref().unwrap_or_default(), transition.reason, now)),
             namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },
         action: Some(transition.action.to_owned()),
-        event_time: Some(MicroTime(crate::clock::now())),
+        event_time: Some(MicroTime(now)),
         note: Some(cut(&transition.note, LONGEST_NOTE)),
         reason: Some(transition.reason.to_owned()),
         regarding: Some(ObjectReference {
@@ -116,10 +118,12 @@ where
 /// The API server's bound for a note.
 const LONGEST_NOTE: usize = 1024;
 
-/// A name has 253 characters at most, of which the API server's random end takes five.
-fn event_name(object: &str) -> String {
-    let cut = cut(object, 240);
-    format!("{}.", cut.trim_end_matches(['.', '-']))
+/// Named like those of other controllers, by object and moment. A name has 253 characters at most, all of which the
+/// object's may take.
+fn event_name(object: &str, reason: &str, now: Timestamp) -> String {
+    let object = cut(object, 253 - 17);
+    let moment = hash::hex(&[reason, &now.as_nanosecond().to_string()], 16);
+    format!("{}.{moment}", object.trim_end_matches(['.', '-']))
 }
 
 fn cut(text: &str, most: usize) -> String {

@@ -1,0 +1,22 @@
+# The two commands: make demo, make test.
+.PHONY: demo demo-down test lint crds
+
+# A control plane, a BigQuery server, the operator and examples/ on this machine; make demo-down stops them.
+demo:
+	dev/demo up
+
+demo-down:
+	dev/demo down
+
+# Every test, against a real API server and a real BigQuery server of its own.
+test:
+	cargo build --tests --bins
+	dev/launch run .cache/run/test -- cargo test --quiet
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets -- --deny warnings
+
+# Generates crds/ from the Rust types; a test holds them to be current.
+crds:
+	cargo run --quiet -- crd crds
