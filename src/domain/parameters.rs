@@ -54,8 +54,8 @@ fn after_quoted(text: &str) -> &str {
     let end = if quote != "`" && text.starts_with(&triple) { triple.as_str() } else { quote };
     let mut rest = &text[end.len()..];
     while !rest.is_empty() {
-        if rest.starts_with(end) {
-            return &rest[end.len()..];
+        if let Some(after) = rest.strip_prefix(end) {
+            return after;
         }
         // A backslash keeps the next character from ending the string. In a raw string it stays a character of its
         // own, but still cannot stand right before the closing quote.
