@@ -4,16 +4,18 @@
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use k8s_openapi::{
-    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    api::{core::v1::Namespace, events::v1::Event},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
+    Api, Client, Config, Resource, ResourceExt,
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
     core::NamespaceResourceScope,
 };
 use okr_operator::{
-    api::{BigQueryConnection, Condition, MeasuredStatus, OkrKeyResult, crd},
+    api::{BigQueryConnection, Condition, MeasuredStatus, OkrKeyResult, Time, crd},
     controller::{self, Fatal, Settings},
     domain::{judgement::Gaps, number::integer},
     metrics::Metrics,
@@ -144,6 +146,57 @@ impl Sandbox {
         .await
     }
 
+    /// Moves the times of the last attempt and of the next one an hour back, as if that long had gone by since.
+    pub async fn backdate(&self, name: &str) {
+        let api = self.api::<OkrKeyResult>();
+        let mut object = api.get(name).await.unwrap();
+        let status = object.status.as_mut().unwrap();
+        let earlier = |time: &mut Time| time.0 -= SignedDuration::from_hours(1);
+        status.last_sync_time.iter_mut().for_each(earlier);
+        status.value_time.iter_mut().for_each(earlier);
+        status.next_sync_time.iter_mut().for_each(earlier);
+        status.history.iter_mut().map(|point| &mut point.time).for_each(earlier);
+        api.replace_status(name, &PostParams::default(), &object).await.unwrap();
+    }
+
+    /// Waits for an event about `object` with this reason, and returns its note.
+    pub async fn await_event(&self, object: &str, reason: &str) -> String {
+        await_some(&format!("an event {reason} about {object}"), || async {
+            let events = self.api::<Event>().list(&ListParams::default()).await.unwrap();
+            let concerned = |event: &Event| {
+                event.reason.as_deref() == Some(reason)
+                    && event.regarding.as_ref().and_then(|regarding| regarding.name.as_deref()) == Some(object)
+            };
+            events.items.into_iter().find(concerned).and_then(|event| event.note)
+        })
+        .await
+    }
+
+    /// The calls that `user` made about `resource` in this namespace, from the API server's own record.
+    pub fn audited(&self, user: &str, resource: &str) -> Vec<Call> {
+        let log = std::env::var("OKR_AUDIT_LOG").expect("the API server's audit log: run `make test`");
+        let text = std::fs::read_to_string(log).unwrap();
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events
+            .filter(|event| {
+                event["impersonatedUser"]["username"] == user
+                    && event["objectRef"]["resource"] == resource
+                    && event["objectRef"]["namespace"] == self.namespace.as_str()
+            })
+            .map(|event| Call {
+                verb: event["verb"].as_str().unwrap_or_default().to_owned(),
+                subresource: event["objectRef"]["subresource"].as_str().unwrap_or_default().to_owned(),
+                name: event["objectRef"]["name"].as_str().unwrap_or_default().to_owned(),
+                code: event["responseStatus"]["code"].as_i64().unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// An operator that the API server's record shows as `user`, with the rights of an administrator.
+    pub async fn operator_as(&self, user: &str) -> Operator {
+        self.operator_through(impersonate(user, &["system:masters"]).await, |_| {})
+    }
+
     /// An operator that works in this namespace alone, until it is stopped or dropped.
     pub fn operator(&self) -> Operator {
         self.operator_with(|_| {})
@@ -151,6 +204,10 @@ impl Sandbox {
 
     /// The same, with settings changed by `change`.
     pub fn operator_with(&self, change: impl FnOnce(&mut Settings)) -> Operator {
+        self.operator_through(self.client.clone(), change)
+    }
+
+    pub fn operator_through(&self, client: Client, change: impl FnOnce(&mut Settings)) -> Operator {
         let mut settings = Settings {
             gaps: Gaps { behind: integer(0), at_risk: integer(25) },
             shared_connection_namespaces: Vec::new(),
@@ -162,7 +219,7 @@ impl Sandbox {
         change(&mut settings);
         let metrics = Arc::new(Metrics::default());
         let shutdown = CancellationToken::new();
-        let run = controller::run(self.client.clone(), settings, Arc::clone(&metrics), shutdown.clone());
+        let run = controller::run(client, settings, Arc::clone(&metrics), shutdown.clone());
         Operator { metrics, shutdown, task: tokio::spawn(run) }
     }
 }
@@ -181,6 +238,23 @@ impl Drop for Sandbox {
         })
         .join();
     }
+}
+
+/// A call as the API server recorded it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub verb: String,
+    pub subresource: String,
+    pub name: String,
+    pub code: i64,
+}
+
+/// A client that acts as somebody else.
+pub async fn impersonate(user: &str, groups: &[&str]) -> Client {
+    let mut config = Config::infer().await.unwrap();
+    config.auth_info.impersonate = Some(user.to_owned());
+    config.auth_info.impersonate_groups = Some(groups.iter().map(|&group| group.to_owned()).collect());
+    Client::try_from(config).unwrap()
 }
 
 /// A running operator.

@@ -1,0 +1,271 @@
+//! Connections: their Secret, their check, and what their state means for key results.
+
+use okr_operator::api::{BigQueryConnection, OkrKeyResult};
+use serde_json::{Value, json};
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::Secret,
+    api::rbac::v1::{Role, RoleBinding},
+};
+use kube::api::{ObjectMeta, PostParams};
+
+use crate::{
+    reach, runs,
+    support::{
+        bigquery_stub::{Reply, Stub, TokenMode},
+        cluster::{Sandbox, impersonate, sandbox, truth},
+    },
+};
+
+/// A connection whose service account key is entry `key.json` of Secret `google`.
+fn with_key(stub: &Stub) -> Value {
+    json!({
+        "projectId": "demo", "endpoint": stub.endpoint(),
+        "credentials": {"serviceAccountKey": {"secretRef": {"name": "google", "key": "key.json"}}},
+    })
+}
+
+async fn put_secret(sandbox: &Sandbox, key: &str, content: &[u8]) {
+    let secret = Secret {
+        metadata: ObjectMeta { name: Some("google".to_owned()), ..ObjectMeta::default() },
+        data: Some([(key.to_owned(), ByteString(content.to_vec()))].into()),
+        ..Secret::default()
+    };
+    let api = sandbox.api::<Secret>();
+    let _ = api.delete("google", &Default::default()).await;
+    api.create(&PostParams::default(), &secret).await.unwrap();
+}
+
+fn key_file(stub: &Stub) -> Vec<u8> {
+    let path = std::env::var("OKR_RSA_KEY").expect("an RSA key in PEM form: run `make test`");
+    stub.key_file(&std::fs::read_to_string(path).unwrap())
+}
+
+#[tokio::test]
+async fn a_key_in_a_secret_connects_and_a_query_carries_its_token() {
+    let sandbox = sandbox("key").await;
+    let stub = Stub::start().await;
+    stub.require_token("ya29.test-");
+    stub.otherwise(Reply::number("INT64", "47"));
+    put_secret(&sandbox, "key.json", &key_file(&stub)).await;
+    sandbox.apply::<BigQueryConnection>("warehouse", with_key(&stub)).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let _operator = sandbox.operator();
+    let ready = sandbox.await_connection("warehouse", "Connected").await;
+    assert!(ready.message.contains("demo"), "{}", ready.message);
+    sandbox.await_reason("kr", "Synced").await;
+    assert_eq!(stub.count("token"), 1, "one token serves both");
+    let connection: BigQueryConnection = sandbox.api().get("warehouse").await.unwrap();
+    let status = connection.status.unwrap();
+    assert!(status.principal.unwrap().contains('@'));
+    assert_eq!(truth(&status.conditions, "Stalled"), "absent");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_secret_is_said_and_mended_without_a_restart() {
+    let sandbox = sandbox("secret").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::number("INT64", "47"));
+    sandbox.apply::<BigQueryConnection>("warehouse", with_key(&stub)).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let _operator = sandbox.operator();
+    let secret_text = "TOP-SECRET-TEXT";
+    let said = async |reason: &str, words: &str, beside: &str| {
+        // The Secret is read every 15 s; asking for a refresh reads it at once.
+        let again = json!({"metadata": {"annotations": {"okr-operator.dev/refresh": format!("{reason} {words}")}}});
+        sandbox.patch::<BigQueryConnection>("warehouse", again).await;
+        let ready = sandbox.await_connection("warehouse", reason).await;
+        assert_eq!(ready.status, "False");
+        assert!(ready.message.contains(words), "{}", ready.message);
+        assert!(!ready.message.contains(secret_text), "{}", ready.message);
+        let connection: BigQueryConnection = sandbox.api().get("warehouse").await.unwrap();
+        assert_eq!(truth(&connection.status.unwrap().conditions, beside), "True", "{reason}");
+    };
+    said("SecretNotFound", "kubectl -n", "Reconciling").await;
+    sandbox.await_reason("kr", "ConnectionNotReady").await;
+    put_secret(&sandbox, "other.json", b"{}").await;
+    said("SecretKeyMissing", "key.json", "Reconciling").await;
+    put_secret(&sandbox, "key.json", secret_text.as_bytes()).await;
+    said("CredentialsInvalid", "not a JSON object", "Stalled").await;
+    let mut key: Value = serde_json::from_slice(&key_file(&stub)).unwrap();
+    key["private_key"] = json!(format!("-----BEGIN PRIVATE KEY-----\n{secret_text}\n-----END PRIVATE KEY-----\n"));
+    put_secret(&sandbox, "key.json", &serde_json::to_vec(&key).unwrap()).await;
+    said("CredentialsInvalid", "private_key", "Stalled").await;
+    let mut key: Value = serde_json::from_slice(&key_file(&stub)).unwrap();
+    key["token_uri"] = json!("https://tokens.example.com/token");
+    put_secret(&sandbox, "key.json", &serde_json::to_vec(&key).unwrap()).await;
+    said("CredentialsInvalid", "token_uri", "Stalled").await;
+    assert_eq!(stub.count("token") + stub.count("jobs.query"), 0);
+    put_secret(&sandbox, "key.json", &key_file(&stub)).await;
+    // Nobody asks: the Secret is read again within 15 s, and the key result follows.
+    sandbox.await_connection("warehouse", "Connected").await;
+    sandbox.await_reason("kr", "Synced").await;
+}
+
+#[tokio::test]
+async fn a_secret_that_may_not_be_read_is_said() {
+    let sandbox = sandbox("forbidden").await;
+    let stub = Stub::start().await;
+    put_secret(&sandbox, "key.json", &key_file(&stub)).await;
+    sandbox.apply::<BigQueryConnection>("warehouse", with_key(&stub)).await;
+    let user = format!("limited-{}", sandbox.namespace);
+    // All that the operator needs in a namespace, but for Secrets.
+    let role = json!({
+        "metadata": {"name": "okr"},
+        "rules": [
+            {"apiGroups": ["okr-operator.dev"], "resources": ["bigqueryconnections", "okrkeyresults"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["okr-operator.dev"], "resources": ["bigqueryconnections/status", "okrkeyresults/status"], "verbs": ["update"]},
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+        ],
+    });
+    let binding = json!({
+        "metadata": {"name": "okr"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "okr"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+    });
+    let role: Role = serde_json::from_value(role).unwrap();
+    let binding: RoleBinding = serde_json::from_value(binding).unwrap();
+    sandbox.api::<Role>().create(&PostParams::default(), &role).await.unwrap();
+    sandbox.api::<RoleBinding>().create(&PostParams::default(), &binding).await.unwrap();
+    let _operator = sandbox.operator_through(impersonate(&user, &["system:authenticated"]).await, |_| {});
+    let ready = sandbox.await_connection("warehouse", "SecretNotReadable").await;
+    assert!(ready.message.contains("the verb get on secrets"), "{}", ready.message);
+    let calls = sandbox.audited(&user, "secrets");
+    assert!(calls.iter().all(|call| call.verb == "get"), "Secrets are read by get alone: {calls:?}");
+    assert!(!calls.is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_that_appears_later_is_used_at_once() {
+    let sandbox = sandbox("later").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::number("INT64", "47"));
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let mut elsewhere = reach("SELECT 47");
+    elsewhere["bigQuery"]["connectionRef"] = json!({"name": "warehouse", "namespace": "somebody-else"});
+    sandbox.apply::<OkrKeyResult>("elsewhere", elsewhere).await;
+    let _operator = sandbox.operator();
+    let status = sandbox.await_reason("kr", "ConnectionNotFound").await;
+    assert_eq!(truth(&status.conditions, "Reconciling"), "True");
+    sandbox.await_reason("elsewhere", "ConnectionNotShared").await;
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.await_reason("kr", "Synced").await;
+    // A second one makes no difference to a choice that was made, but to one that is to be made.
+    sandbox.connect("another", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("new", reach("SELECT 48")).await;
+    let status = sandbox.await_reason("new", "AmbiguousConnection").await;
+    assert_eq!(truth(&status.conditions, "Stalled"), "True");
+    assert_eq!(sandbox.status("kr").await.connection.unwrap().name, "warehouse");
+    sandbox.patch::<BigQueryConnection>("another", json!({"spec": {"default": true}})).await;
+    let status = sandbox.await_reason("new", "Synced").await;
+    assert_eq!(status.connection.unwrap().name, "another");
+    // The one that was chosen goes away: what remains is chosen, and another connection is another query.
+    sandbox.api::<BigQueryConnection>().delete("warehouse", &Default::default()).await.unwrap();
+    sandbox
+        .await_status("kr", "moves", |status| {
+            status.connection.as_ref().is_some_and(|chosen| chosen.name == "another")
+                && truth(&status.conditions, "Ready") == "True"
+                && truth(&status.conditions, "Reconciling") == "absent"
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_suspended_connection_rests_its_key_results_and_resumes_them_at_once() {
+    let sandbox = sandbox("suspend").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::number("INT64", "47"));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let _operator = sandbox.operator();
+    sandbox.await_reason("kr", "Synced").await;
+    sandbox.patch::<BigQueryConnection>("warehouse", json!({"spec": {"suspend": true}})).await;
+    let status = sandbox.await_reason("kr", "ConnectionSuspended").await;
+    assert_eq!((truth(&status.conditions, "Ready"), truth(&status.conditions, "Fresh")), ("True", "absent"));
+    assert_eq!(sandbox.await_connection("warehouse", "Suspended").await.status, "True");
+    sandbox.patch::<BigQueryConnection>("warehouse", json!({"spec": {"suspend": false}})).await;
+    sandbox.await_reason("kr", "Synced").await;
+    assert_eq!(runs(&stub, "SELECT 47"), 2);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_project_names_the_account_and_the_command_that_mends_it() {
+    let sandbox = sandbox("project").await;
+    let denied = "Access Denied: Project demo: User does not have bigquery.jobs.create permission in project demo.";
+    let disabled = "BigQuery API has not been used in project demo before or it is disabled.";
+    let cases = [
+        ("denied", Reply::error(403, "accessDenied", denied), "PermissionDenied", "--role=roles/bigquery.jobUser"),
+        ("missing", Reply::error(404, "notFound", "Not found: Project demo"), "ProjectNotFound", "spec.projectId"),
+        ("disabled", Reply::error(403, "accessNotConfigured", disabled), "ApiDisabled", "gcloud services enable"),
+        ("unauthorized", Reply::error(401, "authError", "Invalid Credentials"), "CredentialsRefused", "key"),
+    ];
+    let mut stubs = Vec::new();
+    for (name, reply, ..) in &cases {
+        let stub = Stub::start().await;
+        stub.on("SELECT 1", reply.clone());
+        put_secret_named(&sandbox, name, &key_file(&stub)).await;
+        let mut spec = with_key(&stub);
+        spec["credentials"]["serviceAccountKey"]["secretRef"]["name"] = json!(name);
+        sandbox.apply::<BigQueryConnection>(name, spec).await;
+        stubs.push(stub);
+    }
+    let refused = Stub::start().await;
+    refused.tokens(TokenMode::Refuse("invalid_grant".into()));
+    put_secret_named(&sandbox, "refused", &key_file(&refused)).await;
+    let mut spec = with_key(&refused);
+    spec["credentials"]["serviceAccountKey"]["secretRef"]["name"] = json!("refused");
+    sandbox.apply::<BigQueryConnection>("refused", spec).await;
+    let other_host = json!({"projectId": "demo", "endpoint": "http://169.254.169.254", "credentials": {"none": {}}});
+    sandbox.apply::<BigQueryConnection>("other-host", other_host).await;
+
+    let _operator = sandbox.operator();
+    for (name, _, reason, words) in &cases {
+        let ready = sandbox.await_connection(name, reason).await;
+        assert!(ready.message.contains(words), "{name}: {}", ready.message);
+        assert!(ready.message.contains('@'), "{name} names the account: {}", ready.message);
+    }
+    sandbox.await_connection("refused", "CredentialsRefused").await;
+    let ready = sandbox.await_connection("other-host", "EndpointNotAllowed").await;
+    assert!(ready.message.contains("--allowed-endpoints"), "{}", ready.message);
+}
+
+async fn put_secret_named(sandbox: &Sandbox, name: &str, content: &[u8]) {
+    let secret = Secret {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        data: Some([("key.json".to_owned(), ByteString(content.to_vec()))].into()),
+        ..Secret::default()
+    };
+    sandbox.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_holds_its_key_results_and_the_query_is_not_blamed() {
+    let sandbox = sandbox("doubt").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::number("INT64", "47"));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let operator = sandbox.operator();
+    sandbox.await_reason("kr", "Synced").await;
+    operator.stop().await;
+    let denied = || Reply::error(403, "accessDenied", "Access Denied: Project demo");
+    stub.on("SELECT 1", denied());
+    stub.otherwise(denied());
+    sandbox.backdate("kr").await;
+    let _operator = sandbox.operator();
+    let status = sandbox.await_reason("kr", "ConnectionNotReady").await;
+    assert_eq!(status.value.as_deref(), Some("47"));
+    assert_eq!(truth(&status.conditions, "Reconciling"), "True");
+    sandbox.await_connection("warehouse", "PermissionDenied").await;
+    stub.on("SELECT 1", Reply::number("INT64", "1"));
+    stub.otherwise(Reply::number("INT64", "48"));
+    sandbox
+        .patch::<BigQueryConnection>(
+            "warehouse",
+            json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}}),
+        )
+        .await;
+    let status = sandbox.await_reason("kr", "Synced").await;
+    assert_eq!(status.value.as_deref(), Some("48"));
+}

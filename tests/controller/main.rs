@@ -1,0 +1,54 @@
+//! The operator at work: a real API server, a real BigQuery server where it can say a thing, a stub where it cannot.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod connections;
+mod examples;
+mod failures;
+mod process;
+mod syncing;
+
+use serde_json::{Value, json};
+use support::bigquery_stub::Stub;
+
+/// The real BigQuery server that `make test` starts.
+fn emulator() -> String {
+    std::env::var("OKR_BIGQUERY_ENDPOINT").expect("the BigQuery server's address: run `make test`")
+}
+
+/// A key result to reach 100 in a period that is half over.
+fn reach(query: &str) -> Value {
+    json!({"measure": {"reach": {"target": 100}}, "period": period(-50, 50), "bigQuery": {"query": query}})
+}
+
+/// From so many days ago to so many from now.
+fn period(start: i64, end: i64) -> Value {
+    json!({"startDate": day(start).to_string(), "endDate": day(end).to_string()})
+}
+
+/// Today in UTC, plus so many days.
+#[expect(clippy::disallowed_methods, reason = "a test of the running operator shares its clock")]
+fn day(offset: i64) -> jiff::civil::Date {
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    today + jiff::Span::new().days(offset)
+}
+
+/// How often a query was run, dry runs aside.
+fn runs(stub: &Stub, sql: &str) -> usize {
+    calls(stub, "jobs.query", |body| body["query"] == sql)
+}
+
+/// How often a query was checked by a dry run.
+fn dry_runs(stub: &Stub, sql: &str) -> usize {
+    calls(stub, "jobs.insert", |body| body["configuration"]["query"]["query"] == sql)
+}
+
+fn calls(stub: &Stub, call: &str, concerned: impl Fn(&Value) -> bool) -> usize {
+    stub.requests().iter().filter(|request| request.call == call && concerned(&request.body)).count()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test of the running operator shares its clock")]
+fn seconds_ago(time: &okr_operator::api::Time) -> i64 {
+    jiff::Timestamp::now().duration_since(time.0).as_secs()
+}

@@ -1,0 +1,116 @@
+//! The operator as a process: its commands, its signals, its ports and its log.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use okr_operator::api::{OkrKeyResult, crd};
+
+use crate::{
+    reach,
+    support::{
+        bigquery_stub::{Reply, Stub},
+        cluster::{Sandbox, sandbox},
+    },
+};
+
+fn operator() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_okr-operator"))
+}
+
+/// A running `okr-operator run`, and where its health and metrics are.
+struct Process {
+    child: Child,
+    address: String,
+    log: std::thread::JoinHandle<String>,
+}
+
+impl Process {
+    fn start(sandbox: &Sandbox, arguments: &[&str]) -> Self {
+        let mut child = operator()
+            .args(["run", "--metrics-address=127.0.0.1:0", "--allowed-endpoints=127.0.0.1", "--log-format=json"])
+            .args(arguments)
+            .env("OKR_OPERATOR_NAMESPACES", &sandbox.namespace)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut first = String::new();
+        log.read_line(&mut first).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&first).unwrap();
+        let address = line["fields"]["address"].as_str().unwrap().to_owned();
+        let log = std::thread::spawn(move || {
+            let mut rest = String::new();
+            log.read_to_string(&mut rest).unwrap();
+            first + &rest
+        });
+        Self { child, address, log }
+    }
+
+    async fn get(&self, path: &str) -> String {
+        reqwest::get(format!("http://{}{path}", self.address)).await.unwrap().text().await.unwrap()
+    }
+
+    /// SIGTERM; the exit code and the log.
+    fn terminate(mut self) -> (Option<i32>, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        let code = self.child.wait().unwrap().code();
+        (code, self.log.join().unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_serves_health_and_metrics_and_ends_in_order() {
+    let sandbox = sandbox("process").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::number("INT64", "47").bytes(1000));
+    stub.on("SELECT 'slow'", Reply::slow(Duration::from_secs(300), Reply::number("INT64", "1")).answering_at_once());
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    sandbox.apply::<OkrKeyResult>("slow", reach("SELECT 'slow'")).await;
+    let process = Process::start(&sandbox, &["--log-filter=debug"]);
+    sandbox.await_reason("kr", "Synced").await;
+    stub.until("jobs.query", 2).await;
+    assert_eq!(process.get("/healthz").await, "ok");
+    assert_eq!(process.get("/readyz").await, "ok");
+    let metrics = process.get("/metrics").await;
+    for line in [
+        "okr_operator_syncs_total{reason=\"Synced\"} 1",
+        "okr_operator_status_writes_total{kind=\"OkrKeyResult\",result=\"written\"} 1",
+        "okr_operator_query_processed_bytes_total 1000",
+        "okr_operator_queue_depth 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in {metrics}");
+    }
+    let (code, log) = process.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(stub.cancelled().len(), 1, "the running job was cancelled at BigQuery");
+    assert!(log.contains("stopping"));
+}
+
+#[test]
+fn crd_prints_what_is_in_the_repository() {
+    let output = operator().arg("crd").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    for crd in crd::all() {
+        let file = std::fs::read_to_string(format!("crds/{}", crd::file_name(&crd))).unwrap();
+        assert!(printed.contains(&file), "crds/ is not current: run `make crds`");
+    }
+}
+
+#[test]
+fn what_is_wrong_on_the_command_line_is_said() {
+    let check = |arguments: &[&str], kubeconfig: &str, want: &str| {
+        let output = operator().args(arguments).env("KUBECONFIG", kubeconfig).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success());
+        assert!(said.contains(want), "{said}");
+    };
+    check(&["run", "--at-risk-threshold=-1"], "", "must not be below 0");
+    check(&["run", "--behind-threshold=many"], "", "is not a decimal");
+    check(&["run", "--log-filter=,,=,"], "", "--log-filter");
+    check(&["run", "--metrics-address=127.0.0.1:0"], "/nowhere", "set KUBECONFIG");
+}
