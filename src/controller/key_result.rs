@@ -214,6 +214,10 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
         Pass::Decide => return Tried::NotNeeded,
         Pass::Attempt { why, kind } => (why, kind),
     };
+    // What came up since the job was asked for waits for its turn among the queries of its connection.
+    if lane(&route).0 != job.lane {
+        return Tried::NotNow;
+    }
     let (Source::BigQuery(source), Ok(through)) = (measured.source, route) else { return Tried::NotNow };
     let connection_key = connection_key(through.connection);
     let Some(client) = context.links.of(&connection_key, through.connection).client else { return Tried::NotNow };

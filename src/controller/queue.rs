@@ -68,6 +68,8 @@ pub enum Priority {
 #[derive(Debug)]
 pub struct Job {
     pub key: Key,
+    /// The lane it counts in. Work in another lane must wait for its turn there.
+    pub lane: Lane,
     /// Fires when the work is no longer wanted.
     pub cancel: CancellationToken,
     queue: Arc<Queue>,
@@ -208,9 +210,9 @@ impl Queue {
         loop {
             // The guard ends before the await.
             let taken = self.state().pop();
-            if let Some((key, cancel)) = taken {
+            if let Some((key, lane, cancel)) = taken {
                 self.work.notify_one();
-                return Job { key, cancel, queue: Arc::clone(self) };
+                return Job { key, lane, cancel, queue: Arc::clone(self) };
             }
             self.work.notified().await;
         }
@@ -244,7 +246,7 @@ impl Depth for Queue {
 
 impl State {
     /// The first of the next lane that has room: lanes take turns.
-    fn pop(&mut self) -> Option<(Key, CancellationToken)> {
+    fn pop(&mut self) -> Option<(Key, Lane, CancellationToken)> {
         if self.closed {
             return None;
         }
@@ -265,8 +267,8 @@ impl State {
         self.waiting.remove(&key);
         let cancel = CancellationToken::new();
         self.last_served = Some(lane.clone());
-        self.running.insert(key.clone(), Running { query: None, cancel: cancel.clone(), lane });
-        Some((key, cancel))
+        self.running.insert(key.clone(), Running { query: None, cancel: cancel.clone(), lane: lane.clone() });
+        Some((key, lane, cancel))
     }
 
     fn remove(&mut self, key: &Key) {

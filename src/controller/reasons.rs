@@ -94,7 +94,7 @@ pub fn verdict(error: &Error, billing_project: &str, principal: Option<&str>) ->
         ErrorKind::ApiDisabled => (
             ConnectionReason::ApiDisabled,
             format!(
-                "the BigQuery API is not enabled in project {billing_project}: enable it with: gcloud services enable bigquery.googleapis.com --project={billing_project}."
+                "the BigQuery API, which {who} asks, is not enabled in project {billing_project}: enable it with: gcloud services enable bigquery.googleapis.com --project={billing_project}."
             ),
         ),
         ErrorKind::Unauthorized => (

@@ -75,9 +75,8 @@ async fn what_is_wrong_with_a_secret_is_said_and_mended_without_a_restart() {
         // The Secret is read every 15 s; asking for a refresh reads it at once.
         let again = json!({"metadata": {"annotations": {"okr-operator.dev/refresh": format!("{reason} {words}")}}});
         sandbox.patch::<BigQueryConnection>("warehouse", again).await;
-        let ready = sandbox.await_connection("warehouse", reason).await;
+        let ready = sandbox.await_connection_saying("warehouse", reason, words).await;
         assert_eq!(ready.status, "False");
-        assert!(ready.message.contains(words), "{}", ready.message);
         assert!(!ready.message.contains(secret_text), "{}", ready.message);
         let connection: BigQueryConnection = sandbox.api().get("warehouse").await.unwrap();
         assert_eq!(truth(&connection.status.unwrap().conditions, beside), "True", "{reason}");

@@ -33,7 +33,7 @@ async fn the_real_server_refuses_what_it_can_and_a_good_one_beside_is_not_held_u
     sandbox.connect("warehouse", &emulator()).await;
     let cases = [
         ("syntax", "SELEC 1", "QueryInvalid", "correct spec.bigQuery.query"),
-        ("missing-table", "SELECT COUNT(*) FROM nowhere.leeds", "TableNotFound", "leeds"),
+        ("missing-table", "SELECT COUNT(*) FROM nowhere.leeds", "TableNotFound", "nowhere"),
         ("dml", "DELETE FROM x.y WHERE TRUE", "", ""),
         ("ddl", "CREATE TABLE x.y (z INT64)", "", ""),
         ("script", "DECLARE x INT64 DEFAULT 1; SELECT x", "QueryNotSelect", "only reading is allowed"),
@@ -182,7 +182,7 @@ async fn slow_queries_of_one_connection_do_not_hold_up_another() {
     sandbox.apply::<BigQueryConnection>("slow", connection(&slow, 2)).await;
     sandbox.apply::<BigQueryConnection>("fast", connection(&fast, 2)).await;
     let through = |connection: &str| -> Value {
-        let mut spec = reach("SELECT 1");
+        let mut spec = reach("SELECT 47");
         spec["bigQuery"]["connectionRef"] = json!({"name": connection});
         spec
     };

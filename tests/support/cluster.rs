@@ -137,11 +137,17 @@ impl Sandbox {
 
     /// Waits until a connection's `Ready` shows `reason`, and returns that condition.
     pub async fn await_connection(&self, name: &str, reason: &str) -> Condition {
-        await_some(&format!("connection {name} is {reason}"), || async {
+        self.await_connection_saying(name, reason, "").await
+    }
+
+    /// Waits until a connection's `Ready` shows `reason` and says `words`.
+    pub async fn await_connection_saying(&self, name: &str, reason: &str, words: &str) -> Condition {
+        await_some(&format!("connection {name} is {reason} and says {words}"), || async {
             let connection = self.api::<BigQueryConnection>().get(name).await.unwrap();
             let status = connection.status.unwrap_or_default();
             let observed = status.observed_generation == connection.metadata.generation;
-            condition(&status.conditions, "Ready").filter(|ready| observed && ready.reason == reason).cloned()
+            let ready = condition(&status.conditions, "Ready")?;
+            (observed && ready.reason == reason && ready.message.contains(words)).then(|| ready.clone())
         })
         .await
     }
