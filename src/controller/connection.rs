@@ -28,6 +28,8 @@ const READ_WHILE_NOT_READY: SignedDuration = SignedDuration::from_secs(15);
 const FACTS_APART: SignedDuration = SignedDuration::from_secs(30);
 /// SPEC 1: a query's failure has the connection checked at most once a minute.
 const DOUBTS_APART: SignedDuration = SignedDuration::from_mins(1);
+/// How long to wait for more key results to take to a connection before they are counted.
+const COUNT_AFTER: SignedDuration = SignedDuration::from_secs(2);
 const SECRET_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Decides whether the connection is to be looked at now.
@@ -62,7 +64,11 @@ fn next_look(context: &Context, key: &Key, connection: &BigQueryConnection, now:
     let secret = read + if link.ready { READ_WHILE_READY } else { READ_WHILE_NOT_READY };
     let check = (link.client.is_some() && !connection.spec.is_suspended())
         .then(|| connection::next_check(connection, link.checks, link.known.proven_at, now));
-    [asked, Some(secret), check.map(|check| check.max(read + SignedDuration::from_secs(1)))]
+    let count = link.links_changed_at.map(|changed| {
+        let allowed = link.facts_written_at.map_or(changed, |written| written + FACTS_APART);
+        allowed.max(changed + COUNT_AFTER)
+    });
+    [asked, Some(secret), check.map(|check| check.max(read + SignedDuration::from_secs(1))), count]
         .into_iter()
         .flatten()
         .min()
@@ -153,6 +159,7 @@ async fn settle(context: &Context, key: &Key, connection: &BigQueryConnection, v
         let linked = context.linked_key_results(&connection);
         let link = context.links.change(key, &connection, |link| {
             link.known.linked_key_results = linked;
+            link.links_changed_at = None;
             link.clone()
         });
         let status = connection::next(&connection, verdict.as_ref(), &link.known, link.checks, now);
@@ -171,7 +178,9 @@ async fn settle(context: &Context, key: &Key, connection: &BigQueryConnection, v
                     continue;
                 }
             }
-            context.links.change(key, &connection, |link| link.facts_written_at = Some(now));
+            if only_facts {
+                context.links.change(key, &connection, |link| link.facts_written_at = Some(now));
+            }
         }
         connection.status = Some(status);
         announce(context, key, &connection, verdict.is_some(), now);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::{ResourceExt, runtime::controller::Action};
 
 use crate::{
-    api::{BigQueryConnection, BigQuerySource, LastQuery, OkrKeyResult, Time},
+    api::{BigQueryConnection, BigQuerySource, ConnectionChoice, LastQuery, MeasuredStatus, OkrKeyResult, Time},
     bigquery,
     domain::{
         Measured, Reason, calendar,
@@ -73,7 +73,10 @@ pub async fn work(job: &Job, context: &Context) {
     loop {
         let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
         match context.write(&key_result, &status).await {
-            Ok(()) => return tell(context, &key_result, &status).await,
+            Ok(()) => {
+                count_links(context, &key_result, &status);
+                return tell(context, &key_result, &status).await;
+            }
             Err(Unwritten::Gone) => return,
             Err(Unwritten::Changed(newer)) => key_result = *newer,
         }
@@ -81,11 +84,7 @@ pub async fn work(job: &Job, context: &Context) {
 }
 
 /// The status to write; None where nothing changes, or where the attempt is not the object's any more.
-fn decide(
-    context: &Context,
-    key_result: &OkrKeyResult,
-    attempt: Option<&Attempt>,
-) -> Option<crate::api::MeasuredStatus> {
+fn decide(context: &Context, key_result: &OkrKeyResult, attempt: Option<&Attempt>) -> Option<MeasuredStatus> {
     let connections = context.all_connections();
     let connections = connections.readable();
     let (measured, route) = gather(context, key_result, &connections)?;
@@ -98,7 +97,23 @@ fn decide(
     (status != *measured.status).then_some(status)
 }
 
-async fn tell(context: &Context, key_result: &OkrKeyResult, status: &crate::api::MeasuredStatus) {
+/// Has the connections counted that the key result took to or left.
+fn count_links(context: &Context, key_result: &OkrKeyResult, status: &MeasuredStatus) {
+    let before = key_result.status.as_ref().and_then(|status| status.connection.as_ref());
+    if before == status.connection.as_ref() {
+        return;
+    }
+    for ConnectionChoice { namespace, name, uid: _ } in before.into_iter().chain(&status.connection) {
+        let key = Key { kind: super::queue::Kind::Connection, namespace: namespace.clone(), name: name.clone() };
+        if let Some(connection) = context.connection(&key) {
+            let now = crate::clock::now();
+            context.links.change(&key, &connection, |link| link.links_changed_at.get_or_insert(now).to_owned());
+            context.kick(&key);
+        }
+    }
+}
+
+async fn tell(context: &Context, key_result: &OkrKeyResult, status: &MeasuredStatus) {
     let before = key_result.status.clone().unwrap_or_default();
     for transition in event::transitions(&before, status) {
         if let Err(error) = apply::event(&context.client, key_result, &transition).await {

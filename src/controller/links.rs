@@ -35,6 +35,8 @@ pub struct Link {
     pub known: Known,
     pub checks: Checks,
     pub facts_written_at: Option<Timestamp>,
+    /// When a key result took to it or left it, since they were last counted.
+    pub links_changed_at: Option<Timestamp>,
     /// Held during a check, so that many doubts make one.
     pub checking: Arc<tokio::sync::Mutex<()>>,
 }
