@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, runtime::controller::Action};
 
 use crate::{
-    api::{BigQueryConnection, Credentials, Scope, SecretKeyRef},
+    api::{BigQueryConnection, BigQueryConnectionStatus, Credentials, Scope, SecretKeyRef},
     bigquery::{self, Destination, Endpoint, TokenSource},
     domain::{
         connection::{self, Checks, ConnectionReason, Verdict},
@@ -106,7 +106,7 @@ async fn inspect(context: &Context, key: &Key, connection: &BigQueryConnection, 
     context.links.change(key, connection, |link| link.secret_read_at = Some(now));
     if connection.spec.is_suspended() {
         let message = "The connection is suspended; nothing is sent through it.".to_owned();
-        return Some(Verdict { reason: ConnectionReason::Suspended, message });
+        return Some(Verdict::new(ConnectionReason::Suspended, message));
     }
     let (client, is_new) = match client(context, key, connection).await {
         Ok(client) => client,
@@ -145,7 +145,7 @@ async fn check(context: &Context, key: &Key, connection: &BigQueryConnection, cl
         Ok(()) => {
             let who = principal.map(|principal| format!(" as {principal}")).unwrap_or_default();
             let message = format!("Queries run in project {}{who}.", client.destination().billing_project_id);
-            Verdict { reason: ConnectionReason::Connected, message }
+            Verdict::new(ConnectionReason::Connected, message)
         }
         Err(error) => reasons::verdict(&error, &client.destination().billing_project_id, principal.as_deref()),
     }
@@ -173,28 +173,44 @@ async fn settle(context: &Context, key: &Key, connection: &BigQueryConnection, v
             match context.write(&connection, &status).await {
                 Ok(()) => {}
                 Err(Unwritten::Gone) => return,
+                // The verdict is of another spec; the watch brings this one.
+                Err(Unwritten::Changed(newer)) if newer.metadata.generation != connection.metadata.generation => return,
                 Err(Unwritten::Changed(newer)) => {
                     connection = *newer;
                     continue;
                 }
             }
+            tell(context, &connection, &status, verdict.as_ref()).await;
             if only_facts {
                 context.links.change(key, &connection, |link| link.facts_written_at = Some(now));
             }
         }
         connection.status = Some(status);
-        announce(context, key, &connection, verdict.is_some(), now);
+        announce(context, key, &connection, now);
         return;
     }
 }
 
-fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, has_verdict: bool, now: Timestamp) {
+async fn tell(
+    context: &Context,
+    connection: &BigQueryConnection,
+    status: &BigQueryConnectionStatus,
+    verdict: Option<&Verdict>,
+) {
+    let before = connection.status.clone().unwrap_or_default();
+    let transition = verdict.and_then(|verdict| connection::transition(&before, status, verdict));
+    context.tell(connection, transition).await;
+}
+
+/// Has the key results looked at again after a change that may concern them.
+fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, now: Timestamp) {
     let ready = connection::is_ready(connection);
     let news = context.links.change(key, connection, |link| {
-        let news = !link.settled || (has_verdict && link.ready != ready);
         if link.settled && link.ready != ready {
             link.changed_at = Some(now);
         }
+        let news = !link.settled || link.announced_change != link.changed_at;
+        link.announced_change = link.changed_at;
         link.settled = true;
         link.ready = ready;
         news
@@ -243,7 +259,7 @@ fn scopes(more: &[Scope]) -> Vec<String> {
 
 fn destination(context: &Context, connection: &BigQueryConnection) -> Result<Destination, Verdict> {
     let spec = &connection.spec;
-    let refused = |message: String| Verdict { reason: ConnectionReason::EndpointNotAllowed, message };
+    let refused = |message: String| Verdict::new(ConnectionReason::EndpointNotAllowed, message);
     let endpoint = match &spec.endpoint {
         None => Endpoint::google(),
         Some(text) => {
@@ -258,9 +274,8 @@ fn destination(context: &Context, connection: &BigQueryConnection) -> Result<Des
         }
     };
     let dataset = spec.default_dataset.as_deref().map(|text| bigquery::DatasetRef::parse(text, &spec.project_id));
-    let default_dataset = dataset.transpose().map_err(|error| Verdict {
-        reason: ConnectionReason::ProjectNotFound,
-        message: format!("spec.defaultDataset cannot be used: {error}."),
+    let default_dataset = dataset.transpose().map_err(|error| {
+        Verdict::new(ConnectionReason::ProjectNotFound, format!("spec.defaultDataset cannot be used: {error}."))
     })?;
     Ok(Destination {
         endpoint,
@@ -282,12 +297,12 @@ async fn credentials(
             let reference = &key.secret_ref;
             let bytes = secret_entry(context, connection, reference).await?;
             let parsed = bigquery::ServiceAccountKey::parse(&bytes, &context.settings.allowed_token_hosts);
-            let parsed = parsed.map_err(|error| Verdict {
-                reason: ConnectionReason::CredentialsInvalid,
-                message: format!(
+            let parsed = parsed.map_err(|error| {
+                let message = format!(
                     "Key {} of Secret {} is not a usable service account key: {error}. Put the JSON file that gcloud iam service-accounts keys create made into it.",
                     reference.key, reference.name
-                ),
+                );
+                Verdict::new(ConnectionReason::CredentialsInvalid, message)
             })?;
             let hash = hash::hex_of_bytes(&bytes, 64);
             Ok((bigquery::Credentials::ServiceAccountKey(parsed), hash))
@@ -303,12 +318,11 @@ async fn secret_entry(
 ) -> Result<Vec<u8>, Verdict> {
     let namespace = connection.metadata.namespace.as_deref().unwrap_or_default();
     let SecretKeyRef { name, key } = reference;
-    let verdict = |reason: ConnectionReason, message: String| Verdict { reason, message };
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let secret = match tokio::time::timeout(SECRET_TIMEOUT, secrets.get_opt(name)).await {
         Ok(Ok(Some(secret))) => secret,
         Ok(Ok(None)) => {
-            return Err(verdict(
+            return Err(Verdict::new(
                 ConnectionReason::SecretNotFound,
                 format!(
                     "There is no Secret {name} in namespace {namespace}: create it with: kubectl -n {namespace} create secret generic {name} --from-file={key}=KEY_FILE.json."
@@ -316,7 +330,7 @@ async fn secret_entry(
             ));
         }
         Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
-            return Err(verdict(
+            return Err(Verdict::new(
                 ConnectionReason::SecretNotReadable,
                 format!(
                     "The operator may not read Secret {name} in namespace {namespace}: its role needs the verb get on secrets there."
@@ -324,7 +338,7 @@ async fn secret_entry(
             ));
         }
         Ok(Err(_)) | Err(_) => {
-            return Err(verdict(
+            return Err(Verdict::new(
                 ConnectionReason::Unavailable,
                 format!(
                     "Secret {name} in namespace {namespace} could not be read from the API server; it is tried again."
@@ -333,7 +347,7 @@ async fn secret_entry(
         }
     };
     secret.data.and_then(|mut data| data.remove(key)).map(|bytes| bytes.0).ok_or_else(|| {
-        verdict(
+        Verdict::new(
             ConnectionReason::SecretKeyMissing,
             format!("Secret {name} in namespace {namespace} has no key {key}: add it, or correct spec.credentials.serviceAccountKey.secretRef.key."),
         )

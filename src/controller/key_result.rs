@@ -21,7 +21,7 @@ use crate::{
 };
 
 use super::{
-    Context, Guarded, Infallible, Unwritten, apply,
+    Context, Guarded, Infallible, Unwritten,
     links::Link,
     queue::{Job, Key, Lane, Priority, Running},
     reasons,
@@ -75,7 +75,8 @@ pub async fn work(job: &Job, context: &Context) {
         match context.write(&key_result, &status).await {
             Ok(()) => {
                 count_links(context, &key_result, &status);
-                return tell(context, &key_result, &status).await;
+                let before = key_result.status.clone().unwrap_or_default();
+                return context.tell(&key_result, event::transitions(&before, &status)).await;
             }
             Err(Unwritten::Gone) => return,
             Err(Unwritten::Changed(newer)) => key_result = *newer,
@@ -109,21 +110,6 @@ fn count_links(context: &Context, key_result: &OkrKeyResult, status: &MeasuredSt
             let now = crate::clock::now();
             context.links.change(&key, &connection, |link| link.links_changed_at.get_or_insert(now).to_owned());
             context.kick(&key);
-        }
-    }
-}
-
-async fn tell(context: &Context, key_result: &OkrKeyResult, status: &MeasuredStatus) {
-    let before = key_result.status.clone().unwrap_or_default();
-    for transition in event::transitions(&before, status) {
-        if let Err(error) = apply::event(&context.client, key_result, &transition).await {
-            tracing::warn!(
-                namespace = key_result.namespace(),
-                name = key_result.name_any(),
-                reason = transition.reason,
-                error = super::chain(&error),
-                "an event could not be written"
-            );
         }
     }
 }

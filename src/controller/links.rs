@@ -32,6 +32,8 @@ pub struct Link {
     pub announced_generation: Option<i64>,
     /// When its spec, Secret or readiness last changed.
     pub changed_at: Option<Timestamp>,
+    /// The change that key results were last told of.
+    pub announced_change: Option<Timestamp>,
     pub known: Known,
     pub checks: Checks,
     pub facts_written_at: Option<Timestamp>,

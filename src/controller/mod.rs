@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{BigQueryConnection, OkrKeyResult},
-    domain::{connection as connection_domain, judgement::Gaps},
+    domain::{connection as connection_domain, event::Transition, judgement::Gaps},
     metrics::Metrics,
 };
 
@@ -357,6 +357,25 @@ impl Context {
             );
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(30));
+        }
+    }
+
+    /// Writes events about transitions. They are a courtesy: one that fails is not repeated.
+    async fn tell<K>(&self, object: &K, transitions: impl IntoIterator<Item = Transition>)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        for transition in transitions {
+            if let Err(error) = apply::event(&self.client, object, &transition).await {
+                tracing::warn!(
+                    kind = %K::kind(&()),
+                    namespace = object.namespace(),
+                    name = object.name_any(),
+                    reason = transition.reason,
+                    error = chain(&error),
+                    "an event could not be written"
+                );
+            }
         }
     }
 

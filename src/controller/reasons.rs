@@ -129,11 +129,7 @@ pub fn verdict(error: &Error, billing_project: &str, principal: Option<&str>) ->
             format!("BigQuery could not be asked ({}); the check is repeated.", error.kind),
         ),
     };
-    let message = match &error.detail {
-        Some(detail) => format!("{message} BigQuery said: {detail}"),
-        None => message,
-    };
-    Verdict { reason, message: capitalised(&message) }
+    Verdict { reason, message: capitalised(&message), detail: error.detail.clone() }
 }
 
 fn grant(project: &str, principal: Option<&str>) -> String {

@@ -10,6 +10,7 @@ use crate::api::{
 use super::{
     calendar::{self, whole_seconds},
     conditions::{self, Following, READY, RECONCILING, STALLED, Truth},
+    event::Transition,
 };
 
 /// A reason of the `Ready` condition of a connection.
@@ -70,11 +71,27 @@ impl ConnectionReason {
     }
 }
 
-/// What a check found. `message` holds our own words, and for a refusal by BigQuery its words too.
+/// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub reason: ConnectionReason,
+    /// In our own words: what it means and what to do.
     pub message: String,
+    /// In BigQuery's words. A check asks for `SELECT 1`, so no rows of anybody can be in them.
+    pub detail: Option<String>,
+}
+
+impl Verdict {
+    pub fn new(reason: ConnectionReason, message: String) -> Self {
+        Self { reason, message, detail: None }
+    }
+
+    fn text(&self) -> String {
+        match &self.detail {
+            Some(detail) => format!("{} BigQuery said: {detail}", self.message),
+            None => self.message.clone(),
+        }
+    }
 }
 
 /// What is known of a connection beside its verdict. Counted by this process, and taken over from the status at start.
@@ -189,6 +206,19 @@ pub fn next(
     status
 }
 
+/// The event that a change of Ready deserves. The first verdict is no change where it is good.
+pub fn transition(
+    before: &BigQueryConnectionStatus,
+    after: &BigQueryConnectionStatus,
+    verdict: &Verdict,
+) -> Option<Transition> {
+    let is_true = |status: &BigQueryConnectionStatus| conditions::is_true(&status.conditions, READY);
+    let is_new = before.conditions.is_empty();
+    let (was, is) = (is_new || is_true(before), is_true(after));
+    let note = verdict.message.clone();
+    (was != is).then(|| Transition { warning: !is, reason: verdict.reason.name(), action: "Check", note })
+}
+
 fn verdict_conditions(
     connection: &BigQueryConnection,
     before: &[Condition],
@@ -201,8 +231,8 @@ fn verdict_conditions(
     if let Some(ready) = conditions::find(before, READY).filter(|ready| blip && ready.status == Truth::True.name()) {
         return vec![following.condition(READY, Truth::True, &ready.reason, &ready.message)];
     }
-    let reason = verdict.reason;
-    let ready = following.condition(READY, reason.is_ready().into(), reason.name(), &verdict.message);
+    let (reason, text) = (verdict.reason, verdict.text());
+    let ready = following.condition(READY, reason.is_ready().into(), reason.name(), &text);
     let beside = reason.beside().map(|kind| following.condition(kind, Truth::True, reason.name(), &verdict.message));
     std::iter::once(ready).chain(beside).collect()
 }

@@ -13,7 +13,7 @@ pub struct Transition {
     pub warning: bool,
     /// What it came to: a status or a reason.
     pub reason: &'static str,
-    /// What happened: `Decide` or `Sync`.
+    /// What was done: `Decide`, `Sync` or `Check`.
     pub action: &'static str,
     pub note: String,
 }

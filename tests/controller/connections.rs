@@ -223,6 +223,8 @@ async fn what_is_wrong_with_a_project_names_the_account_and_the_command_that_men
         let ready = sandbox.await_connection(name, reason).await;
         assert!(ready.message.contains(words), "{name}: {}", ready.message);
         assert!(ready.message.contains('@'), "{name} names the account: {}", ready.message);
+        let note = sandbox.await_event(name, reason).await;
+        assert!(ready.message.starts_with(&note), "{name}: {note}");
     }
     sandbox.await_connection("refused", "CredentialsRefused").await;
     let ready = sandbox.await_connection("other-host", "EndpointNotAllowed").await;

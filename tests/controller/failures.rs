@@ -117,6 +117,26 @@ async fn the_other_failures_of_the_service_have_reasons_of_their_own() {
 }
 
 #[tokio::test]
+async fn a_raised_limit_of_the_connection_is_tried_at_once() {
+    let sandbox = sandbox("raised").await;
+    let stub = Stub::start().await;
+    stub.on("SELECT 47", Reply::number("INT64", "47").bytes(2 << 30));
+    let connection = |limit: &str| {
+        json!({
+            "projectId": "demo", "endpoint": stub.endpoint(), "credentials": {"none": {}},
+            "limits": {"maximumBytesBilled": limit},
+        })
+    };
+    sandbox.apply::<BigQueryConnection>("warehouse", connection("1Gi")).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let _operator = sandbox.operator();
+    sandbox.await_reason("kr", "OverByteLimit").await;
+    assert_eq!(runs(&stub, "SELECT 47"), 0, "the dry run knows the bytes");
+    sandbox.apply::<BigQueryConnection>("warehouse", connection("4Gi")).await;
+    sandbox.await_reason("kr", "Synced").await;
+}
+
+#[tokio::test]
 async fn the_last_good_value_stays_on_failure() {
     let sandbox = sandbox("stays").await;
     let stub = Stub::start().await;
