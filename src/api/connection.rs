@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, Condition, Duration, Time};
+use super::{Bytes, Condition, Duration, Time, form};
 
 /// A named connection to BigQuery: the project, the identity that queries run as, who may use it and what it may cost.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,19 +49,19 @@ pub struct BigQueryConnectionSpec {
     #[schemars(length(max = 4096))]
     pub description: Option<String>,
     /// The Google Cloud project that holds the data.
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9][a-z0-9.:-]*$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = form::PROJECT.pattern))]
     pub project_id: String,
     /// The project in which jobs run and are paid. Default: projectId.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9][a-z0-9.:-]*$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = form::PROJECT.pattern))]
     pub billing_project_id: Option<String>,
     /// Where jobs run, such as EU or europe-west1. Default: BigQuery finds it from the tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = form::LOCATION.pattern))]
     pub location: Option<String>,
     /// The dataset of tables named without one: DATASET (in projectId) or PROJECT.DATASET.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1090), regex(pattern = r"^([a-z0-9][a-z0-9.:-]*\.)?[A-Za-z0-9_]+$"))]
+    #[schemars(length(min = 1, max = 1090), regex(pattern = form::DATASET.pattern))]
     pub default_dataset: Option<String>,
     /// The identity that queries run as: exactly one of serviceAccountKey and none.
     pub credentials: Credentials,
@@ -71,7 +71,7 @@ pub struct BigQueryConnectionSpec {
     pub scopes: Vec<Scope>,
     /// Another BigQuery endpoint: scheme, host and port only, such as http://127.0.0.1:9050. Its host must be among the operator's --allowed-endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 300), regex(pattern = r"^https?://[^/?#@\s]+$"))]
+    #[schemars(length(max = 300), regex(pattern = form::ENDPOINT.pattern))]
     pub endpoint: Option<String>,
     /// Who else may use this connection. Default: only key results of its own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +131,9 @@ pub enum Scope {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("(has(self.from) && self.from == 'Selector') == has(self.selector)")
     .message("selector goes with from: Selector, and only with it"))]
+#[x_kube(validation = Rule::new("!has(self.selector) || !has(self.selector.matchExpressions) || self.selector.matchExpressions.all(e, \
+    e.operator in ['In', 'NotIn'] ? has(e.values) && size(e.values) > 0 : e.operator in ['Exists', 'DoesNotExist'] && !(has(e.values) && size(e.values) > 0))")
+    .message("selector.matchExpressions: operator must be In or NotIn, with values, or Exists or DoesNotExist, without"))]
 pub struct AllowedNamespaces {
     /// Same (the connection's own namespace; the default), All, or Selector (namespaces whose labels match selector).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,16 +155,14 @@ pub enum NamespacesFrom {
 /// What one query, one day and one moment may take.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.queryTimeout) || (duration(self.queryTimeout) >= duration('1s') && duration(self.queryTimeout) <= duration('10m'))")
-    .message("queryTimeout must be from 1s to 10m"))]
-#[x_kube(validation = Rule::new("!has(self.minInterval) || (duration(self.minInterval) >= duration('1m') && duration(self.minInterval) <= duration('168h'))")
-    .message("minInterval must be from 1m to 168h"))]
 pub struct Limits {
     /// A query that would bill more bytes fails without cost. Default: 10Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("string(self).matches('[1-9]')").message("must be above 0 bytes; to send no query set suspend: true"))]
     pub maximum_bytes_billed: Option<Bytes>,
     /// Once the queries of a day (UTC) have billed this much, none is sent until the next. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("string(self).matches('[1-9]')").message("must be above 0 bytes; to send no query set suspend: true"))]
     pub maximum_bytes_per_day: Option<Bytes>,
     /// How many queries may run at the same time. Default: 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,9 +170,13 @@ pub struct Limits {
     pub max_concurrent_queries: Option<u32>,
     /// How long a query may run before it is cancelled; from 1s to 10m. Default: 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')")
+        .message("must be from 1s to 10m"))]
     pub query_timeout: Option<Duration>,
     /// The shortest interval of a key result; a shorter one is raised to this. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')")
+        .message("must be from 1m to 168h"))]
     pub min_interval: Option<Duration>,
 }
 

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Date, Decimal, Duration, Time};
+use super::{Condition, Date, Decimal, Duration, Time, form};
 
 /// One key result: a measure, the BigQuery query (or a person) that provides its number, and the period it counts for.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,8 +48,6 @@ use super::{Condition, Date, Decimal, Duration, Time};
     .message("expected.phases goes with the measures reach, increase and decrease only"))]
 #[x_kube(validation = Rule::new("!has(self.expected) || !has(self.period) || self.expected.phases.all(p, p.date > self.period.startDate && p.date < self.period.endDate)")
     .message("the dates of expected.phases must lie between period.startDate and period.endDate, both excluded"))]
-#[x_kube(validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('1m') && duration(self.interval) <= duration('168h'))")
-    .message("interval must be from 1m to 168h"))]
 pub struct OkrKeyResultSpec {
     /// What is to be achieved, in one line. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +85,8 @@ pub struct OkrKeyResultSpec {
     pub manual: Option<Manual>,
     /// How often the query runs; from 1m to 168h. Default: 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')")
+        .message("must be from 1m to 168h"))]
     pub interval: Option<Duration>,
     /// What progress is expected when, in place of a straight line over the period; for reach, increase and decrease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,7 +165,7 @@ pub struct Percent {}
 /// From nothing to a target.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("double(self.target) > 0.0")
-    .message("reach: target must be above 0 (compared as doubles); to go down use decrease"))]
+    .message("reach: target must be above 0; to go down use decrease"))]
 pub struct Reach {
     /// The value to reach, above 0; quote decimals: "99.95".
     pub target: Decimal,
@@ -197,7 +197,7 @@ pub struct Decrease {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.riskThreshold) || double(self.riskThreshold) > double(self.target)")
-    .message("stayBelow: riskThreshold must be above target (compared as doubles)"))]
+    .message("stayBelow: riskThreshold must be above target (compared as doubles: values that agree in their first 15 digits count as equal)"))]
 pub struct StayBelow {
     /// On track below this value.
     pub target: Decimal,
@@ -210,7 +210,7 @@ pub struct StayBelow {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.riskThreshold) || double(self.riskThreshold) < double(self.target)")
-    .message("stayAbove: riskThreshold must be below target (compared as doubles)"))]
+    .message("stayAbove: riskThreshold must be below target (compared as doubles: values that agree in their first 15 digits count as equal)"))]
 pub struct StayAbove {
     /// On track above this value.
     pub target: Decimal,
@@ -221,8 +221,8 @@ pub struct StayAbove {
 
 /// On track while between two bounds, both included.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("double(self.lower) <= double(self.upper)")
-    .message("stayBetween: lower must not be above upper (compared as doubles)"))]
+#[x_kube(validation = Rule::new("double(self.lower) < double(self.upper) || string(self.lower) == string(self.upper)")
+    .message("stayBetween: lower must not be above upper (compared as doubles: write equal bounds alike, values that agree in their first 15 digits count as equal)"))]
 pub struct StayBetween {
     /// The lowest value that is on track.
     pub lower: Decimal,
@@ -235,7 +235,7 @@ pub struct StayBetween {
 pub struct Baseline {}
 
 /// The query that provides the value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BigQuerySource {
     /// The connection to use. Default: the only (or only default) one of this namespace, else one shared with it.
@@ -244,10 +244,16 @@ pub struct BigQuerySource {
     /// One GoogleSQL SELECT that returns one row with one number; at most 32 KiB. May use @period_start, @period_end,
     /// @today (DATE), @now (TIMESTAMP) and the parameters below.
     #[schemars(length(min = 1, max = 32768))]
+    // maxLength counts characters.
+    #[x_kube(validation = Rule::new("size(bytes(self)) <= 32768").message("query must be at most 32 KiB (32768 bytes)"))]
+    #[x_kube(validation = Rule::new("self.trim() != ''").message("query is empty: write one GoogleSQL SELECT"))]
     pub query: String,
     /// Named parameters of the query.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    // BigQuery does not tell upper from lower case.
+    #[x_kube(validation = Rule::new("self.all(p, self.exists_one(q, q.name.lowerAscii() == p.name.lowerAscii()))")
+        .message("names must differ by more than upper and lower case"))]
     pub parameters: Vec<Parameter>,
 }
 
@@ -269,7 +275,7 @@ pub struct ConnectionRef {
     .message("period_start, period_end, today and now are built in: choose another parameter name"))]
 pub struct Parameter {
     /// The name, without @.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = form::PARAMETER.pattern))]
     pub name: String,
     /// The BigQuery type.
     #[serde(rename = "type")]
@@ -320,7 +326,7 @@ impl ParameterType {
 }
 
 /// A value checked in by people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manual {
     /// The value; quote decimals: "99.95".
@@ -333,6 +339,7 @@ pub struct Manual {
     pub note: Option<String>,
     /// How long the value counts as fresh after 00:00 of asOf. Default: 336h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("must be at least 1m"))]
     pub valid_for: Option<Duration>,
 }
 
@@ -358,16 +365,16 @@ pub struct Phase {
 /// Gaps between expected and actual progress, in percentage points.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(!has(self.behind) || double(self.behind) >= 0.0) && (!has(self.atRisk) || double(self.atRisk) >= 0.0)")
-    .message("thresholds must not be below 0"))]
-#[x_kube(validation = Rule::new("!has(self.behind) || !has(self.atRisk) || double(self.behind) <= double(self.atRisk)")
-    .message("thresholds.behind must not be above thresholds.atRisk (compared as doubles)"))]
+#[x_kube(validation = Rule::new("!has(self.behind) || !has(self.atRisk) || double(self.behind) < double(self.atRisk) || string(self.behind) == string(self.atRisk)")
+    .message("thresholds.behind must not be above thresholds.atRisk (compared as doubles: write equal ones alike, values that agree in their first 15 digits count as equal)"))]
 pub struct Thresholds {
     /// Behind above this gap. Default: the operator's --behind-threshold, else 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("double(self) >= 0.0").message("must not be below 0"))]
     pub behind: Option<Decimal>,
     /// AtRisk above this gap. Default: the operator's --at-risk-threshold, else 25.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("double(self) >= 0.0").message("must not be below 0"))]
     pub at_risk: Option<Decimal>,
 }
 
@@ -408,7 +415,7 @@ pub struct Link {
     #[schemars(length(min = 1, max = 253))]
     pub title: String,
     /// An https address.
-    #[schemars(length(max = 2048), regex(pattern = r"^https://[^\s]+$"))]
+    #[schemars(length(max = 2048), regex(pattern = form::HTTPS.pattern))]
     pub url: String,
 }
 
