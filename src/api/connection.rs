@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, Condition, Duration, Time};
+use super::{Bytes, Condition, Duration, Time, form};
 
 /// A named connection to BigQuery: the project, the identity that queries run as, who may use it and what it may cost.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,41 +48,41 @@ pub struct BigQueryConnectionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub description: Option<String>,
-    /// The Google Cloud project that holds the data.
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9][a-z0-9.:-]*$"))]
+    /// The id of the Google Cloud project that holds the data, such as my-project-123.
+    #[schemars(length(min = 1, max = 64), regex(pattern = form::PROJECT.pattern))]
     pub project_id: String,
-    /// The project in which jobs run and are paid. Default: projectId.
+    /// The id of the project in which jobs run and are paid; the identity needs roles/bigquery.jobUser there. Default: projectId.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9][a-z0-9.:-]*$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = form::PROJECT.pattern))]
     pub billing_project_id: Option<String>,
     /// Where jobs run, such as EU or europe-west1. Default: BigQuery finds it from the tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = form::LOCATION.pattern))]
     pub location: Option<String>,
     /// The dataset of tables named without one: DATASET (in projectId) or PROJECT.DATASET.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1090), regex(pattern = r"^([a-z0-9][a-z0-9.:-]*\.)?[A-Za-z0-9_]+$"))]
+    #[schemars(length(min = 1, max = 1090), regex(pattern = form::DATASET.pattern))]
     pub default_dataset: Option<String>,
-    /// The identity that queries run as: exactly one of serviceAccountKey and none.
+    /// The identity that queries run as: exactly one of serviceAccountKey and none. Such as serviceAccountKey: {secretRef: {name: warehouse, key: key.json}}.
     pub credentials: Credentials,
-    /// OAuth scopes beside that of BigQuery: drive.readonly for tables over Google Sheets.
+    /// OAuth scopes beside that of BigQuery: drive.readonly for tables over Google Sheets. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "set"))]
     pub scopes: Vec<Scope>,
-    /// Another BigQuery endpoint: scheme, host and port only, such as http://127.0.0.1:9050. Its host must be among the operator's --allowed-endpoints.
+    /// Another BigQuery endpoint: scheme, host and port only, such as http://127.0.0.1:9050. Its host must be among the operator's --allowed-endpoints. Default: Google's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 300), regex(pattern = r"^https?://[^/?#@\s]+$"))]
+    #[schemars(length(max = 300), regex(pattern = form::ENDPOINT.pattern))]
     pub endpoint: Option<String>,
-    /// Who else may use this connection. Default: only key results of its own namespace.
+    /// Whose key results may use this connection; they may read what its account reads. Default: only those of its own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
-    /// Preferred where several connections would do.
+    /// True: preferred where several connections would do. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<bool>,
     /// What one query, one day and one moment may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
-    /// True: nothing is sent through this connection.
+    /// True: nothing is sent through this connection. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
@@ -93,7 +93,7 @@ pub struct BigQueryConnectionSpec {
 pub enum Credentials {
     /// A Google service account's JSON key, kept in a Secret of the connection's namespace.
     ServiceAccountKey(ServiceAccountKey),
-    /// No credentials at all: for emulators behind a plain-http endpoint.
+    /// No credentials at all: for emulators behind a plain-http endpoint. Write none: {}.
     None(NoCredentials),
 }
 
@@ -112,10 +112,10 @@ pub struct NoCredentials {}
 /// One entry of a Secret in the connection's own namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretKeyRef {
-    /// The Secret's name.
+    /// The name of the Secret, in the connection's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key in the Secret's data.
+    /// The key in the Secret's data that holds the credential, such as key.json.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }
@@ -131,11 +131,14 @@ pub enum Scope {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("(has(self.from) && self.from == 'Selector') == has(self.selector)")
     .message("selector goes with from: Selector, and only with it"))]
+#[x_kube(validation = Rule::new("!has(self.selector) || !has(self.selector.matchExpressions) || self.selector.matchExpressions.all(e, \
+    e.operator in ['In', 'NotIn'] ? has(e.values) && size(e.values) > 0 : e.operator in ['Exists', 'DoesNotExist'] && !(has(e.values) && size(e.values) > 0))")
+    .message("selector.matchExpressions: operator must be In or NotIn, with values, or Exists or DoesNotExist, without"))]
 pub struct AllowedNamespaces {
     /// Same (the connection's own namespace; the default), All, or Selector (namespaces whose labels match selector).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<NamespacesFrom>,
-    /// Labels of the admitted namespaces, with from: Selector.
+    /// The labels of the namespaces admitted, with from: Selector and only then, such as {matchLabels: {team: sales}}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 }
@@ -152,26 +155,28 @@ pub enum NamespacesFrom {
 /// What one query, one day and one moment may take.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.queryTimeout) || (duration(self.queryTimeout) >= duration('1s') && duration(self.queryTimeout) <= duration('10m'))")
-    .message("queryTimeout must be from 1s to 10m"))]
-#[x_kube(validation = Rule::new("!has(self.minInterval) || (duration(self.minInterval) >= duration('1m') && duration(self.minInterval) <= duration('168h'))")
-    .message("minInterval must be from 1m to 168h"))]
 pub struct Limits {
-    /// A query that would bill more bytes fails without cost. Default: 10Gi.
+    /// A query that would bill more bytes fails without cost: a quantity above 0, such as 500M, 10Gi or 1.5Ti. Default: 10Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("string(self).matches('[1-9]')").message("must be above 0 bytes; to send no query set suspend: true"))]
     pub maximum_bytes_billed: Option<Bytes>,
-    /// Once the queries of a day (UTC) have billed this much, none is sent until the next. Default: no limit.
+    /// Once the queries of a day (UTC) have billed this many bytes, none is sent until the next day: a quantity above 0, such as 100Gi. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("string(self).matches('[1-9]')").message("must be above 0 bytes; to send no query set suspend: true"))]
     pub maximum_bytes_per_day: Option<Bytes>,
-    /// How many queries may run at the same time. Default: 8.
+    /// How many queries may run at the same time; from 1 to 1000. Default: 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_concurrent_queries: Option<u32>,
-    /// How long a query may run before it is cancelled; from 1s to 10m. Default: 60s.
+    /// How long a query may run before it is cancelled, such as 90s; from 1s to 10m. Default: 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')")
+        .message("must be from 1s to 10m"))]
     pub query_timeout: Option<Duration>,
-    /// The shortest interval of a key result; a shorter one is raised to this. Default: 5m.
+    /// The shortest interval of a key result; a shorter one is raised to this. From 1m to 168h, such as 15m. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')")
+        .message("must be from 1m to 168h"))]
     pub min_interval: Option<Duration>,
 }
 

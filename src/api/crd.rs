@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::json;
 
-use super::{BigQueryConnection, OkrKeyResult};
+use super::{BigQueryConnection, OkrKeyResult, form};
 
 /// Every CRD, in the order in which they are printed.
 pub fn all() -> Vec<CustomResourceDefinition> {
@@ -47,6 +47,8 @@ fn finish_schema(schema: &mut JSONSchemaProps) {
     // OpenAPI knows no unsigned formats; the API server warns of them, and `minimum: 0` says the same.
     schema.format = schema.format.take().filter(|format| !format.starts_with("uint"));
     say_which_alternatives(schema);
+    leave_bad_text_to_its_form(schema);
+    say_which_form(schema);
     schema.properties.iter_mut().flat_map(BTreeMap::values_mut).for_each(finish_schema);
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         finish_schema(items);
@@ -65,4 +67,48 @@ fn say_which_alternatives(schema: &mut JSONSchemaProps) {
         message: Some(format!("set exactly one of {}", names.join(", "))),
         ..ValidationRule::default()
     });
+}
+
+/// The API server refuses text of another form by quoting a regular expression; a CEL rule says the same in words.
+fn say_which_form(schema: &mut JSONSchemaProps) {
+    let Some(pattern) = schema.pattern.as_deref() else { return };
+    let form = form::ALL.into_iter().find(|form| form.pattern == pattern).expect("every pattern is a form's");
+    let rule = has_form("self", schema);
+    let message = Some(form.words.to_owned());
+    let rule = ValidationRule { rule, message, ..ValidationRule::default() };
+    schema.x_kubernetes_validations.get_or_insert_default().push(rule);
+}
+
+/// A rule that reads text as a number or a duration fails on text that is neither, and the API server then shows the
+/// failure of CEL's parser beside what [`say_which_form`] says. Such a rule lets bad text pass.
+fn leave_bad_text_to_its_form(schema: &mut JSONSchemaProps) {
+    let fields = schema.properties.iter().flatten();
+    let mut texts: Vec<(String, String)> = fields
+        .filter(|(_, field)| field.pattern.is_some())
+        .map(|(name, field)| {
+            let path = format!("self.{name}");
+            let required = schema.required.iter().flatten().any(|required| required == name);
+            let set = if required { String::new() } else { format!("has({path}) && ") };
+            let bad = format!("{set}!{}", has_form(&path, field));
+            (path, bad)
+        })
+        .collect();
+    if schema.pattern.is_some() {
+        texts.push(("self".to_owned(), format!("!{}", has_form("self", schema))));
+    }
+    for rule in schema.x_kubernetes_validations.iter_mut().flatten() {
+        let read =
+            |path: &str| ["double", "duration"].iter().any(|read| rule.rule.contains(&format!("{read}({path})")));
+        let bad: Vec<&str> = texts.iter().filter(|(path, _)| read(path)).map(|(_, bad)| bad.as_str()).collect();
+        if !bad.is_empty() {
+            rule.rule = format!("{} || ({})", bad.join(" || "), rule.rule);
+        }
+    }
+}
+
+/// In CEL: the text at `path` has the form that `schema` asks for.
+fn has_form(path: &str, schema: &JSONSchemaProps) -> String {
+    let pattern = schema.pattern.as_deref().unwrap_or_default();
+    let text = if schema.type_.is_some() { path.to_owned() } else { format!("string({path})") };
+    format!("{text}.matches(r'{pattern}')")
 }

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Date, Decimal, Duration, Time};
+use super::{Condition, Date, Decimal, Duration, Time, form};
 
 /// One key result: a measure, the BigQuery query (or a person) that provides its number, and the period it counts for.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,10 +48,8 @@ use super::{Condition, Date, Decimal, Duration, Time};
     .message("expected.phases goes with the measures reach, increase and decrease only"))]
 #[x_kube(validation = Rule::new("!has(self.expected) || !has(self.period) || self.expected.phases.all(p, p.date > self.period.startDate && p.date < self.period.endDate)")
     .message("the dates of expected.phases must lie between period.startDate and period.endDate, both excluded"))]
-#[x_kube(validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('1m') && duration(self.interval) <= duration('168h'))")
-    .message("interval must be from 1m to 168h"))]
 pub struct OkrKeyResultSpec {
-    /// What is to be achieved, in one line. Default: the object's name.
+    /// What is to be achieved, in one line, such as Convert 5,000 leads. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub title: Option<String>,
@@ -59,21 +57,21 @@ pub struct OkrKeyResultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub description: Option<String>,
-    /// The person or team that answers for it.
+    /// The person or team that answers for it, such as growth-team; kubectl get okrkr --field-selector spec.owner=growth-team lists theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub owner: Option<String>,
-    /// The objective that this key result belongs to.
+    /// The OkrObjective that this key result belongs to. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective_ref: Option<ObjectiveRef>,
-    /// This key result's share of its objective, in percent. Default: an equal share of what is left of 100.
+    /// This key result's share of its objective: an integer from 0 to 100, in percent. Default: an equal share of what the others leave of 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub weight: Option<u8>,
-    /// The days this key result counts for. Required for percent, reach, increase and decrease.
+    /// The days this key result counts for, such as a quarter. Required for the measures percent, reach, increase and decrease, optional for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<Period>,
-    /// How the value is judged: exactly one of percent, reach, increase, decrease, stayBelow, stayAbove, stayBetween and baseline.
+    /// How the value is judged: exactly one of percent, reach, increase, decrease, stayBelow, stayAbove, stayBetween and baseline. Such as reach: {target: 5000}.
     pub measure: Measure,
     /// What the value counts, such as leads or EUR; for people only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,25 +83,27 @@ pub struct OkrKeyResultSpec {
     /// A value checked in by people through git. Exactly one of bigQuery and manual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manual: Option<Manual>,
-    /// How often the query runs; from 1m to 168h. Default: 1h.
+    /// How often the query runs, in hours, minutes and seconds such as 1h30m; from 1m to 168h, and never below the connection's limits.minInterval. Default: 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')")
+        .message("must be from 1m to 168h"))]
     pub interval: Option<Duration>,
-    /// What progress is expected when, in place of a straight line over the period; for reach, increase and decrease.
+    /// What progress is expected when, for the measures reach, increase and decrease. Default: a straight line from nothing on startDate to everything on endDate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Expected>,
-    /// From which gap behind expected progress on the status is Behind or AtRisk.
+    /// How far progress may lie behind expected progress before the status is Behind or AtRisk, in percentage points; for the measures percent, reach, increase and decrease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Thresholds>,
-    /// Active (the default), Closed (the value and the day are frozen) or Postponed. The last two send no query.
+    /// Active (the default); Closed: the value and the day are frozen; Postponed: not worked on. The last two send no query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<Lifecycle>,
     /// A manual check-in: this status counts in place of the computed one until a date.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "override")]
     pub check_in: Option<CheckIn>,
-    /// True: no query is sent.
+    /// True: no query is sent, and the last value stays. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// Where to read more.
+    /// Where to read more: a plan, a dashboard.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub links: Vec<Link>,
@@ -112,7 +112,7 @@ pub struct OkrKeyResultSpec {
 /// The objective that a key result belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectiveRef {
-    /// The objective's name.
+    /// The name of the OkrObjective.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// The objective's namespace. Default: that of the key result.
@@ -126,9 +126,9 @@ pub struct ObjectiveRef {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.startDate < self.endDate").message("endDate must be after startDate"))]
 pub struct Period {
-    /// The first day; nothing is expected yet.
+    /// The first day, such as 2026-10-01; nothing is expected yet.
     pub start_date: Date,
-    /// The last day; everything is expected.
+    /// The last day, such as 2026-12-31; everything is expected. Must be after startDate.
     pub end_date: Date,
     /// The IANA time zone in which days begin and end, such as Europe/Paris. Default: UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,21 +140,21 @@ pub struct Period {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Measure {
-    /// The value is the progress: 75 means 75 %. Judged by expected progress.
+    /// The value is the progress: 75 means 75 %, 100 is the target. Judged by expected progress. Write percent: {}.
     Percent(Percent),
-    /// From nothing to a target. Judged by expected progress.
+    /// From 0 up to a target: progress is value / target. Judged by expected progress. Such as reach: {target: 5000}.
     Reach(Reach),
-    /// From one value up to another. Judged by expected progress.
+    /// From one value up to another. Judged by expected progress. Such as increase: {from: 100000, target: 150000}.
     Increase(Increase),
-    /// From one value down to another. Judged by expected progress.
+    /// From one value down to another. Judged by expected progress. Such as decrease: {from: "8.0", target: "5.0"}.
     Decrease(Decrease),
-    /// On track while below the target.
+    /// OnTrack while below the target, else AtRisk; with a riskThreshold, Behind until that is reached. Such as stayBelow: {target: 250, riskThreshold: 400}.
     StayBelow(StayBelow),
-    /// On track while above the target.
+    /// OnTrack while above the target, else AtRisk; with a riskThreshold, Behind until that is reached. Such as stayAbove: {target: "99.9", riskThreshold: "99.5"}.
     StayAbove(StayAbove),
-    /// On track while between two bounds, both included.
+    /// OnTrack while between two bounds, both included, else AtRisk. Such as stayBetween: {lower: 20, upper: 30}.
     StayBetween(StayBetween),
-    /// Only observed: in progress from the first value on.
+    /// Only observed, to learn what a good target would be: InProgress from the first value on. Write baseline: {}.
     Baseline(Baseline),
 }
 
@@ -165,9 +165,9 @@ pub struct Percent {}
 /// From nothing to a target.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("double(self.target) > 0.0")
-    .message("reach: target must be above 0 (compared as doubles); to go down use decrease"))]
+    .message("reach: target must be above 0; to go down use decrease"))]
 pub struct Reach {
-    /// The value to reach, above 0; quote decimals: "99.95".
+    /// The value to reach, above 0: an integer or a quoted decimal, such as 5000 or "99.95".
     pub target: Decimal,
 }
 
@@ -176,9 +176,9 @@ pub struct Reach {
 #[x_kube(validation = Rule::new("double(self.target) > double(self.from)")
     .message("increase: target must be above from (compared as doubles: values that agree in their first 15 digits count as equal); to go down use decrease"))]
 pub struct Increase {
-    /// The value at the start; quote decimals: "99.95".
+    /// The value at the start: an integer or a quoted decimal, such as 5000 or "99.95".
     pub from: Decimal,
-    /// The value to reach, above from.
+    /// The value to reach, above from: an integer or a quoted decimal.
     pub target: Decimal,
 }
 
@@ -187,9 +187,9 @@ pub struct Increase {
 #[x_kube(validation = Rule::new("double(self.target) < double(self.from)")
     .message("decrease: target must be below from (compared as doubles: values that agree in their first 15 digits count as equal); to go up use increase"))]
 pub struct Decrease {
-    /// The value at the start; quote decimals: "99.95".
+    /// The value at the start: an integer or a quoted decimal, such as 5000 or "99.95".
     pub from: Decimal,
-    /// The value to reach, below from.
+    /// The value to reach, below from: an integer or a quoted decimal.
     pub target: Decimal,
 }
 
@@ -197,11 +197,11 @@ pub struct Decrease {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.riskThreshold) || double(self.riskThreshold) > double(self.target)")
-    .message("stayBelow: riskThreshold must be above target (compared as doubles)"))]
+    .message("stayBelow: riskThreshold must be above target (compared as doubles: values that agree in their first 15 digits count as equal)"))]
 pub struct StayBelow {
-    /// On track below this value.
+    /// OnTrack below this value: an integer or a quoted decimal, such as 250 or "99.95".
     pub target: Decimal,
-    /// Behind from the target up to below this value, at risk from it on. Default: at risk from the target on.
+    /// Behind from the target up to below this value, AtRisk from it on; above target: an integer or a quoted decimal. Default: AtRisk from the target on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risk_threshold: Option<Decimal>,
 }
@@ -210,23 +210,23 @@ pub struct StayBelow {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.riskThreshold) || double(self.riskThreshold) < double(self.target)")
-    .message("stayAbove: riskThreshold must be below target (compared as doubles)"))]
+    .message("stayAbove: riskThreshold must be below target (compared as doubles: values that agree in their first 15 digits count as equal)"))]
 pub struct StayAbove {
-    /// On track above this value.
+    /// OnTrack above this value: an integer or a quoted decimal, such as 250 or "99.95".
     pub target: Decimal,
-    /// Behind from the target down to above this value, at risk from it down. Default: at risk from the target down.
+    /// Behind from the target down to above this value, AtRisk from it down; below target: an integer or a quoted decimal. Default: AtRisk from the target down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risk_threshold: Option<Decimal>,
 }
 
 /// On track while between two bounds, both included.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("double(self.lower) <= double(self.upper)")
-    .message("stayBetween: lower must not be above upper (compared as doubles)"))]
+#[x_kube(validation = Rule::new("double(self.lower) < double(self.upper) || string(self.lower) == string(self.upper)")
+    .message("stayBetween: lower must not be above upper (compared as doubles: write equal bounds alike, values that agree in their first 15 digits count as equal)"))]
 pub struct StayBetween {
-    /// The lowest value that is on track.
+    /// The lowest value that is OnTrack: an integer or a quoted decimal, such as 20 or "99.95".
     pub lower: Decimal,
-    /// The highest value that is on track.
+    /// The highest value that is OnTrack, not below lower: an integer or a quoted decimal.
     pub upper: Decimal,
 }
 
@@ -235,19 +235,24 @@ pub struct StayBetween {
 pub struct Baseline {}
 
 /// The query that provides the value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BigQuerySource {
-    /// The connection to use. Default: the only (or only default) one of this namespace, else one shared with it.
+    /// The BigQueryConnection to use. Default: the only one of this namespace, or the only one with default: true; if it has none, the same among those shared with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_ref: Option<ConnectionRef>,
-    /// One GoogleSQL SELECT that returns one row with one number; at most 32 KiB. May use @period_start, @period_end,
-    /// @today (DATE), @now (TIMESTAMP) and the parameters below.
+    /// One GoogleSQL SELECT that returns one row with one number, at most 32 KiB. It may use @period_start, @period_end and @today (DATE), @now (TIMESTAMP) and the names in parameters.
     #[schemars(length(min = 1, max = 32768))]
+    // maxLength counts characters.
+    #[x_kube(validation = Rule::new("size(bytes(self)) <= 32768").message("query must be at most 32 KiB (32768 bytes)"))]
+    #[x_kube(validation = Rule::new("self.trim() != ''").message("query is empty: write one GoogleSQL SELECT"))]
     pub query: String,
-    /// Named parameters of the query.
+    /// Values that the query uses by name, such as {name: kind, type: STRING, value: PARTNER} for @kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    // BigQuery does not tell upper from lower case.
+    #[x_kube(validation = Rule::new("self.all(p, self.exists_one(q, q.name.lowerAscii() == p.name.lowerAscii()))")
+        .message("names must differ by more than upper and lower case"))]
     pub parameters: Vec<Parameter>,
 }
 
@@ -268,10 +273,10 @@ pub struct ConnectionRef {
 #[x_kube(validation = Rule::new("!(self.name.lowerAscii() in ['period_start', 'period_end', 'today', 'now'])")
     .message("period_start, period_end, today and now are built in: choose another parameter name"))]
 pub struct Parameter {
-    /// The name, without @.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    /// The name, without @: letters, digits and underscores. period_start, period_end, today and now are built in.
+    #[schemars(length(min = 1, max = 128), regex(pattern = form::PARAMETER.pattern))]
     pub name: String,
-    /// The BigQuery type.
+    /// The BigQuery type: STRING, INT64, FLOAT64, NUMERIC, BIGNUMERIC, BOOL, DATE, DATETIME or TIMESTAMP.
     #[serde(rename = "type")]
     pub kind: ParameterType,
     /// The value as BigQuery writes it; always a string, so quote numbers: "42".
@@ -320,19 +325,20 @@ impl ParameterType {
 }
 
 /// A value checked in by people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manual {
-    /// The value; quote decimals: "99.95".
+    /// The value: an integer or a quoted decimal, such as 5000 or "99.95".
     pub value: Decimal,
-    /// The day the value was true.
+    /// The day on which the value was true, such as 2026-11-15; it counts from 00:00 in the period's time zone.
     pub as_of: Date,
     /// Where the value comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub note: Option<String>,
-    /// How long the value counts as fresh after 00:00 of asOf. Default: 336h.
+    /// How long the value counts as fresh after 00:00 of asOf, in hours, minutes and seconds such as 720h; at least 1m. Default: 336h (two weeks).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("must be at least 1m"))]
     pub valid_for: Option<Duration>,
 }
 
@@ -341,7 +347,7 @@ pub struct Manual {
 #[x_kube(validation = Rule::new("self.phases.map(p, p.date).isSorted() && self.phases.all(p, self.phases.exists_one(q, q.date == p.date))")
     .message("the dates of expected.phases must be strictly ascending"))]
 pub struct Expected {
-    /// Points of the expected line between the start and the end, straight lines between them.
+    /// Values expected on days between startDate and endDate, 1 to 24, in the order of their dates; straight lines join them with the start and the target.
     #[schemars(length(min = 1, max = 24))]
     pub phases: Vec<Phase>,
 }
@@ -349,25 +355,25 @@ pub struct Expected {
 /// A value expected on a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Phase {
-    /// The day, strictly inside the period.
+    /// The day, after the period's startDate and before its endDate, such as 2026-11-15.
     pub date: Date,
-    /// The value expected on that day, in the measure's unit.
+    /// The value (no percentage) expected on that day: an integer or a quoted decimal, such as 30 or "99.95".
     pub target: Decimal,
 }
 
 /// Gaps between expected and actual progress, in percentage points.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(!has(self.behind) || double(self.behind) >= 0.0) && (!has(self.atRisk) || double(self.atRisk) >= 0.0)")
-    .message("thresholds must not be below 0"))]
-#[x_kube(validation = Rule::new("!has(self.behind) || !has(self.atRisk) || double(self.behind) <= double(self.atRisk)")
-    .message("thresholds.behind must not be above thresholds.atRisk (compared as doubles)"))]
+#[x_kube(validation = Rule::new("!has(self.behind) || !has(self.atRisk) || double(self.behind) < double(self.atRisk) || string(self.behind) == string(self.atRisk)")
+    .message("thresholds.behind must not be above thresholds.atRisk (compared as doubles: write equal ones alike, values that agree in their first 15 digits count as equal)"))]
 pub struct Thresholds {
-    /// Behind above this gap. Default: the operator's --behind-threshold, else 0.
+    /// Behind when progress lies further than this behind expected progress, in percentage points, at least 0: an integer or a quoted decimal. Default: the operator's --behind-threshold, else 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("double(self) >= 0.0").message("must not be below 0"))]
     pub behind: Option<Decimal>,
-    /// AtRisk above this gap. Default: the operator's --at-risk-threshold, else 25.
+    /// AtRisk when progress lies further than this behind expected progress, in percentage points, not below behind: an integer or a quoted decimal. Default: the operator's --at-risk-threshold, else 25.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("double(self) >= 0.0").message("must not be below 0"))]
     pub at_risk: Option<Decimal>,
 }
 
@@ -384,12 +390,12 @@ pub enum Lifecycle {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckIn {
-    /// The status that counts.
+    /// The status that counts: OnTrack, Behind or AtRisk.
     pub okr_status: OverrideStatus,
-    /// Why.
+    /// Why a person knows better than the numbers.
     #[schemars(length(min = 1, max = 1024))]
     pub note: String,
-    /// The last day on which the override counts.
+    /// The last day on which the override counts, such as 2026-11-15.
     pub until: Date,
 }
 
@@ -407,8 +413,8 @@ pub struct Link {
     /// What the link leads to.
     #[schemars(length(min = 1, max = 253))]
     pub title: String,
-    /// An https address.
-    #[schemars(length(max = 2048), regex(pattern = r"^https://[^\s]+$"))]
+    /// An https address, such as https://example.com/plan.
+    #[schemars(length(max = 2048), regex(pattern = form::HTTPS.pattern))]
     pub url: String,
 }
 
@@ -456,7 +462,7 @@ pub struct MeasuredStatus {
     /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// How the key result stands.
+    /// How the key result stands: NotStarted, InProgress, OnTrack, Behind, AtRisk, Postponed or Closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub okr_status: Option<OkrStatus>,
     /// Since when it stands so.
@@ -471,7 +477,7 @@ pub struct MeasuredStatus {
     /// When the value was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_time: Option<Time>,
-    /// The target in words.
+    /// The target in words, such as 5000, 10 to 20 or 100 %.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_text: Option<String>,
     /// Progress in percent, rounded half-even to two places for show.
@@ -498,7 +504,7 @@ pub struct MeasuredStatus {
     /// The end of the last attempt, good or bad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,
-    /// When the next attempt is planned.
+    /// When the next attempt is planned; absent when none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_sync_time: Option<Time>,
     /// The okr-operator.dev/refresh annotation that was last acted on.
@@ -507,7 +513,7 @@ pub struct MeasuredStatus {
     /// The reconcile.fluxcd.io/requestedAt annotation that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// Attempts since the last good one.
+    /// How many attempts have failed since the last good one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consecutive_failures: Option<u32>,
     /// The BigQuery job that gave the value.
@@ -529,8 +535,11 @@ pub struct MeasuredStatus {
 /// The connection in use. It is kept while it stays usable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionChoice {
+    /// The connection's namespace.
     pub namespace: String,
+    /// The connection's name.
     pub name: String,
+    /// The connection's uid: another object of the same name is another connection.
     pub uid: String,
 }
 
@@ -555,6 +564,7 @@ pub struct LastQuery {
 /// A past value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryPoint {
+    /// When the value was read.
     pub time: Time,
     /// The value, exactly as BigQuery wrote it.
     pub value: String,

@@ -3,6 +3,7 @@
 //! The Rust types are the one source of the CRDs in `crds/` (see [`crd`]).
 
 mod connection;
+mod form;
 mod key_result;
 mod value;
 

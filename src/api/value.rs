@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::form;
+
 /// Why a value was not understood. The API server refuses such a value already; this is for files
 /// checked without one, and for objects stored under an older CRD.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,9 +23,6 @@ pub enum ValueError {
 /// already have been rounded before we see it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Decimal(String);
-
-/// NUMERIC has 38 digits; BIGNUMERIC up to 39 before and 38 after the point.
-const DECIMAL_PATTERN: &str = r"^-?[0-9]{1,39}(\.[0-9]{1,38})?$";
 
 impl Decimal {
     /// The text as it was typed.
@@ -78,7 +77,7 @@ impl JsonSchema for Decimal {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
-            "pattern": DECIMAL_PATTERN,
+            "pattern": form::DECIMAL.pattern,
             "maxLength": 79,
         })
     }
@@ -159,15 +158,14 @@ impl JsonSchema for Duration {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            // Go's own parser, which CEL uses, also knows fractions and smaller units; a sync has no use for them.
-            "pattern": "^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?$",
+            "pattern": form::DURATION.pattern,
             "minLength": 2,
             "maxLength": 24,
         })
     }
 }
 
-/// A number of bytes, typed as a Kubernetes quantity: `10Gi`, `500M`, `1048576`.
+/// A number of bytes, typed as a Kubernetes quantity: `10Gi`, `1.5Ti`, `500M`, `1048576`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
@@ -188,20 +186,26 @@ impl FromStr for Bytes {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
+        let error = || ValueError::Bytes(text.to_owned());
         let (count, unit) = BYTE_UNITS
             .iter()
             .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|count| (count, *unit)))
             .unwrap_or((text, 1));
-        count
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| count.parse().ok())
-            .flatten()
-            .and_then(|count: u64| count.checked_mul(unit))
-            // BigQuery takes an INT64.
-            .filter(|bytes| i64::try_from(*bytes).is_ok())
-            .map(Self)
-            .ok_or_else(|| ValueError::Bytes(text.to_owned()))
+        let (whole, thousandths) = match count.split_once('.') {
+            Some((whole, decimals)) if unit > 1 && (1..=3).contains(&decimals.len()) => {
+                (whole, format!("{decimals:0<3}"))
+            }
+            Some(_) => return Err(error()),
+            None => (count, "000".to_owned()),
+        };
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || !digits(whole) || !digits(&thousandths) {
+            return Err(error());
+        }
+        let count: u128 = format!("{whole}{thousandths}").parse().map_err(|_| error())?;
+        // A part of a byte counts as one, as in Kubernetes. BigQuery takes an INT64.
+        let bytes = count.checked_mul(u128::from(unit)).and_then(|bytes| i64::try_from(bytes.div_ceil(1000)).ok());
+        bytes.map(|bytes| Self(bytes.unsigned_abs())).ok_or_else(error)
     }
 }
 
@@ -239,8 +243,7 @@ impl JsonSchema for Bytes {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
-            // At most four digits before the largest unit keep every accepted value within INT64.
-            "pattern": "^([0-9]{1,18}|[0-9]{1,12}(Ki|Mi|k|M)|[0-9]{1,9}(Gi|G)|[0-9]{1,6}(Ti|T)|[0-9]{1,3}(Pi|P))$",
+            "pattern": form::BYTES.pattern,
             "maxLength": 20,
         })
     }
@@ -350,7 +353,10 @@ mod tests {
         check("1048576", Some(1 << 20));
         check("10Gi", Some(10 << 30));
         check("500M", Some(500_000_000));
-        for wrong in ["", "Gi", "1.5Gi", "-1", "1GiB", "99999999Pi"] {
+        check("1.5Gi", Some(3 << 29));
+        check("0.001Ki", Some(2));
+        check("999.999Pi", Some(1_125_898_780_942_717_158));
+        for wrong in ["", "Gi", ".5Gi", "1.Gi", "1.5", "1.5.5Gi", "1.0001Gi", "+1Gi", "-1", "1GiB", "99999999Pi"] {
             check(wrong, None);
         }
         assert_eq!(Bytes(10 << 30).to_string(), "10Gi");
