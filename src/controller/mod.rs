@@ -24,15 +24,13 @@ use std::{
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::ObjectMeta,
-    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
+    core::{DeserializeGuard, NamespaceResourceScope},
     runtime::{
         Controller,
         controller::{Action, Error as ControllerError},
-        reflector::{ObjectRef, Store},
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -49,7 +47,7 @@ use self::{
     apply::ApplyError,
     links::Links,
     queue::{Key, Kind, Queue},
-    watch::Watched,
+    watch::{Namespaces, Watched},
 };
 
 /// An object that is kept even where its text does not fit our types: one bad object must not hide the others.
@@ -95,7 +93,7 @@ struct Context {
     key_results: Watched<OkrKeyResult>,
     connections: Watched<BigQueryConnection>,
     /// None where namespaces may not be watched: then nobody's labels are known.
-    namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
+    namespaces: Option<Namespaces>,
     /// The resourceVersion of our last write, by uid, until the watch shows it: no decision is made on an older object.
     written: Mutex<HashMap<String, u64>>,
     /// When a refresh or a change last sent a query, by uid.
@@ -158,7 +156,11 @@ pub async fn run(
     }
     for one in key_result_loops {
         let context = Arc::clone(&context);
-        tasks.spawn(drive("OkrKeyResults", one, key_result::reconcile, key_result::forget, Kind::KeyResult, context));
+        tasks.spawn(async move {
+            // A connection that is not known yet would look like one that does not exist.
+            context.connections_known().await;
+            drive("OkrKeyResults", one, key_result::reconcile, key_result::forget, Kind::KeyResult, context).await
+        });
     }
     for _ in 0..context.settings.max_concurrent_syncs {
         tasks.spawn(worker(Arc::clone(&context)));
@@ -287,13 +289,20 @@ impl Context {
         self.readable(&object).filter(|object| !self.is_outdated(object.meta())).cloned()
     }
 
+    /// Waits until all that the choice of a connection depends on is known.
+    async fn connections_known(&self) {
+        self.connections.known().await;
+        if let Some(namespaces) = &self.namespaces {
+            namespaces.known().await;
+        }
+    }
+
     fn all_connections(&self) -> Connections {
         Connections(self.connections.all())
     }
 
     fn namespace_labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
-        let found = self.namespaces.as_ref()?.get(&ObjectRef::new(namespace))?;
-        Some(found.metadata.labels.clone().unwrap_or_default())
+        self.namespaces.as_ref()?.labels(namespace)
     }
 
     /// How many key results use `connection`.

@@ -19,7 +19,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
+use tokio::sync::{SetOnce, oneshot};
 
 use super::{Guarded, chain, lock};
 
@@ -36,8 +36,13 @@ pub struct Watched<K: Resource<DynamicType = ()> + 'static> {
 
 struct Scope<K: Resource<DynamicType = ()> + 'static> {
     store: Store<Guarded<K>>,
+    known: Known,
     kicks: Kicks<K>,
 }
+
+/// Set once the first list is in the store. The store's own `wait_until_ready` wakes only the last of those who wait,
+/// and kube-runtime's controller is one of them.
+type Known = Arc<SetOnce<()>>;
 
 type Kicks<K> = mpsc::UnboundedSender<ObjectRef<Guarded<K>>>;
 
@@ -59,6 +64,13 @@ where
 
     pub fn all(&self) -> Vec<Arc<Guarded<K>>> {
         self.scopes.values().flat_map(|scope| scope.store.state()).collect()
+    }
+
+    /// Waits until every object that exists is known.
+    pub async fn known(&self) {
+        for scope in self.scopes.values() {
+            scope.known.wait().await;
+        }
     }
 
     /// Has the object looked at again.
@@ -102,36 +114,65 @@ where
         };
         let (store, writer) = reflector::store();
         let (kicks, receiver) = mpsc::unbounded();
+        let known = Known::default();
         let objects = health
             .observe(watcher(api, watcher::Config::default()).default_backoff(), kind_name::<K>())
             .modify(drop_what_nobody_reads)
             .reflect(writer)
+            .inspect(tell_when_known(&known))
             .touched_objects()
             .boxed();
-        watched.insert(scope.clone(), Scope { store: store.clone(), kicks });
+        watched.insert(scope.clone(), Scope { store: store.clone(), known, kicks });
         loops.push(Loop { objects, store, kicks: receiver });
     }
     (Watched { scopes: watched }, loops)
 }
 
+fn tell_when_known<T>(known: &Known) -> impl FnMut(&watcher::Result<watcher::Event<T>>) + use<T> {
+    let known = Arc::clone(known);
+    move |event| {
+        if matches!(event, Ok(watcher::Event::InitDone)) {
+            // Later lists say the same again.
+            let _ = known.set(());
+        }
+    }
+}
+
+/// The labels of all namespaces.
+pub struct Namespaces {
+    store: Store<PartialObjectMeta<Namespace>>,
+    known: Known,
+}
+
+impl Namespaces {
+    /// Waits until every namespace that exists is known.
+    pub async fn known(&self) {
+        self.known.wait().await;
+    }
+
+    pub fn labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        let found = self.store.get(&ObjectRef::new(namespace))?;
+        Some(found.metadata.labels.clone().unwrap_or_default())
+    }
+}
+
 /// Begins to watch the labels of all namespaces. The stream names each namespace whose labels changed.
-pub fn namespaces(
-    client: &Client,
-    health: &Health,
-) -> (Store<PartialObjectMeta<Namespace>>, BoxStream<'static, String>) {
+pub fn namespaces(client: &Client, health: &Health) -> (Namespaces, BoxStream<'static, String>) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let (store, writer) = reflector::store();
+    let known = Known::default();
     // A namespace that changes often changes its annotations or status; the memory of its labels must outlast that.
     let for_a_day = PredicateConfig::default().ttl(Duration::from_secs(24 * 3600));
     let changes = health
         .observe(watcher(api, watcher::Config::default()).default_backoff(), "Namespaces")
         .modify(drop_what_nobody_reads)
         .reflect(writer)
+        .inspect(tell_when_known(&known))
         .touched_objects()
         .predicate_filter(predicates::labels, for_a_day)
         .filter_map(|namespace| std::future::ready(namespace.ok().map(|namespace| namespace.name_any())))
         .boxed();
-    (store, changes)
+    (Namespaces { store, known }, changes)
 }
 
 /// managedFields alone are larger than most of our objects.
