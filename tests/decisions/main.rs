@@ -1,0 +1,13 @@
+//! Decisions, without any server: SPEC's worked cases, its boundaries, and what must hold for all inputs.
+
+mod choice;
+mod conditions;
+mod events;
+mod fingerprints;
+mod histories;
+mod okr_status;
+mod passes;
+mod properties;
+mod schedule;
+mod verdicts;
+mod world;
