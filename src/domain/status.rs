@@ -77,7 +77,9 @@ pub fn next(
         echo(&mut status, measured.refresh, measured.reconcile_at);
     }
     status.observed_generation = Some(measured.generation);
-    status.next_sync_time = planned(&plan).map(whole_seconds);
+    if let Some(planned) = planned(&plan) {
+        status.next_sync_time = planned.map(whole_seconds);
+    }
     status.connection = chosen(measured, route);
 
     judge(&mut status, measured, operator, zone.as_ref(), now);
@@ -206,12 +208,14 @@ fn progress_of_work(
     Some(following.condition(kind, Truth::True, reason.name(), &ready.message))
 }
 
-/// The planned retry or slot. What is due at once is under way rather than planned.
-fn planned(plan: &Plan) -> Option<Timestamp> {
+/// The planned retry or slot, if any. What is due at once is under way rather than planned. None where what was said
+/// stays: a request alone is worth no write before its sync.
+fn planned(plan: &Plan) -> Option<Option<Timestamp>> {
     match plan {
-        Plan::Attempt { at, why: Why::Slot | Why::Retry, .. } => Some(*at),
-        Plan::Attempt { why: Why::New | Why::QueryChanged | Why::Resumed | Why::Refresh, .. } => None,
-        Plan::Hold { until, .. } => *until,
+        Plan::Attempt { at, why: Why::Slot | Why::Retry, .. } => Some(Some(*at)),
+        Plan::Attempt { why: Why::New | Why::QueryChanged | Why::Resumed, .. } => Some(None),
+        Plan::Attempt { why: Why::Refresh, .. } => None,
+        Plan::Hold { until, .. } => Some(*until),
     }
 }
 

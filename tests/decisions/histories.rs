@@ -103,7 +103,3 @@ fn a_manual_value_for_an_earlier_day_takes_the_place_of_what_came_after() {
     world.decides();
     assert_eq!(values(&world), ["1", "5"]);
 }
-
-pub fn point(time: jiff::Timestamp, value: &str) -> HistoryPoint {
-    HistoryPoint { time: Time(time), value: value.to_owned() }
-}
