@@ -218,6 +218,10 @@ impl Planning<'_> {
         {
             return (asked, Why::QueryChanged);
         }
+        // A period that ended goes on resting: the request is served as any other is.
+        if refresh_wanted(measured) && ready_reason(measured) == Some(Reason::PeriodEnded) && self.period_is_over() {
+            return (asked, Why::Refresh);
+        }
         if marked == Some(Reason::Resumed) || ready_reason(measured).is_some_and(Reason::holds) {
             return (self.now, Why::Resumed);
         }
@@ -289,6 +293,10 @@ impl Planning<'_> {
             && outstanding_reason(self.measured) != Some(Reason::QueryChanged)
     }
 
+    fn period_is_over(&self) -> bool {
+        self.measured.period.is_some_and(|period| calendar::day(self.now, self.zone) > period.end_date.0)
+    }
+
     /// After the end date slots go on until one sync succeeds; a refresh or a changed query asks for one more in the
     /// same way. Without a connection no fingerprint is compared.
     fn has_last_value(&self, fingerprint: Option<&str>) -> bool {
@@ -296,7 +304,7 @@ impl Planning<'_> {
         let Some(period) = measured.period else { return false };
         let read_after_end = |time: &Time| calendar::day(time.0, self.zone) > period.end_date.0;
         let same = |of: &Option<String>| fingerprint.is_none_or(|fingerprint| of.as_deref() == Some(fingerprint));
-        calendar::day(self.now, self.zone) > period.end_date.0
+        self.period_is_over()
             && status.value_time.as_ref().is_some_and(read_after_end)
             && self.failures() == 0
             && same(&status.query_fingerprint)

@@ -83,7 +83,7 @@ pub fn next(
     status.connection = chosen(measured, route);
 
     judge(&mut status, measured, operator, zone.as_ref(), now);
-    let fresh = fresh(&status, measured, route, &plan, now);
+    let fresh = fresh(&status, measured, route, &ready, now);
     let stale = fresh.as_ref().is_some_and(|(truth, ..)| *truth == Truth::False);
     let is_ready = ready.status == Truth::True.name();
     let aged = stale || !is_ready || status.consecutive_failures.unwrap_or_default() > 0;
@@ -333,10 +333,12 @@ fn fresh(
     status: &MeasuredStatus,
     measured: &Measured<'_>,
     route: &Route<'_>,
-    plan: &Plan,
+    ready: &Condition,
     now: Timestamp,
 ) -> Option<(Truth, &'static str, &'static str)> {
-    let at_rest = plan.held().is_some_and(|(reason, _)| reason.class() == Class::Rest && reason != Reason::Manual);
+    // By what Ready says, not by the plan: a rest whose end is under way still shows, and nothing flips before its sync.
+    let at_rest = Reason::from_name(&ready.reason)
+        .is_some_and(|reason| reason.class() == Class::Rest && reason != Reason::Manual);
     let end = fresh_until(status, measured, route)?;
     if at_rest {
         return None;

@@ -590,3 +590,17 @@ fn a_restart_sends_nothing_that_is_not_due() {
     assert!(matches!(world.pass(), Pass::Wait(Some(moment)) if moment <= slot));
     assert_eq!(world.measured().uid, UID);
 }
+
+#[test]
+fn requests_after_the_end_are_ten_seconds_apart_and_flip_nothing() {
+    let mut world = World::synced(json!({}), "1").at(noon(110));
+    world.measures("2");
+    let rest = world.status().clone();
+    world.wait(hours(5));
+    world.refreshes("a");
+    world.last_asked = Some(world.now - seconds(4));
+    assert_eq!(attempt(&world), (world.now + seconds(6), Why::Refresh, Kind::Query));
+    assert_eq!(world.next(None), rest, "no write before the sync");
+    world.measures("2");
+    assert_eq!(world.ready_text(), "True PeriodEnded");
+}
