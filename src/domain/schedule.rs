@@ -208,7 +208,7 @@ impl Planning<'_> {
     fn next(&self, through: &Through<'_>, fingerprint: &str) -> (Timestamp, Why) {
         let (measured, status) = (self.measured, self.measured.status);
         let asked = self.last_asked.map_or(self.now, |last| (last + ASKED_APART).max(self.now));
-        let Some(Time(last)) = status.last_sync_time else { return (self.now, Why::New) };
+        let Some(Time(last)) = status.last_sync_time else { return (self.first(through), Why::New) };
         let failure = last_failure(measured);
         let must_mend = failure.is_some_and(|reason| reason.class() == Class::PersonMustAct);
         let marked = outstanding_reason(measured);
@@ -242,6 +242,14 @@ impl Planning<'_> {
         match retry {
             Some(retry) if retry < slot => (retry, Why::Retry),
             _ => (slot, Why::Slot),
+        }
+    }
+
+    /// The first attempt is due at once, but after a used-up budget spread like any other.
+    fn first(&self, through: &Through<'_>) -> Timestamp {
+        match (ready_reason(self.measured), utc_midnight(self.now)) {
+            (Some(Reason::BudgetExhausted), Some(midnight)) => (midnight + self.spread(through)).max(self.now),
+            _ => self.now,
         }
     }
 

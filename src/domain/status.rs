@@ -196,7 +196,15 @@ fn progress_of_work(
     if let Some(reason) = plan.outstanding() {
         return Some(following.condition(RECONCILING, Truth::True, reason.name(), reason.sentence()));
     }
-    let reason = Reason::from_name(&ready.reason).filter(|_| ready.status != Truth::True.name())?;
+    let shown = Reason::from_name(&ready.reason);
+    // Held since it was made, or manual until now. What waited for its connection is Reconciling already.
+    if matches!(plan, Plan::Attempt { why: Why::New, .. })
+        && shown.is_none_or(|reason| reason.class() != Class::Waiting && reason != Reason::BudgetExhausted)
+    {
+        let reason = if shown == Some(Reason::Manual) { Reason::QueryChanged } else { Reason::Resumed };
+        return Some(following.condition(RECONCILING, Truth::True, reason.name(), reason.sentence()));
+    }
+    let reason = shown.filter(|_| ready.status != Truth::True.name())?;
     let has_value_of_it =
         status.query_fingerprint.is_some() && status.query_fingerprint == status.attempted_fingerprint;
     let kind = match reason.class() {

@@ -604,3 +604,50 @@ fn requests_after_the_end_are_ten_seconds_apart_and_flip_nothing() {
     world.measures("2");
     assert_eq!(world.ready_text(), "True PeriodEnded");
 }
+
+#[test]
+fn a_first_sync_that_was_held_is_under_way_once_it_is_not() {
+    let check = |rest: serde_json::Value, end: serde_json::Value, want: &str| {
+        let mut world = World::new(rest);
+        world.decides();
+        world.changes(end);
+        check_now(&world, Why::New, Kind::CheckedQuery);
+        assert_eq!(world.pass(), Pass::Decide);
+        world.decides();
+        assert_eq!(world.ready_text(), want);
+        assert!(matches!(world.pass(), Pass::Attempt { why: Why::New, .. }));
+        world.measures("1");
+        assert_eq!(world.ready_text(), "True Synced");
+    };
+    check(json!({"suspend": true}), json!({"suspend": false}), "True Suspended, Reconciling Resumed");
+    check(
+        json!({"bigQuery": null, "manual": {"value": 1, "asOf": "2026-02-18"}}),
+        json!({"bigQuery": {"query": "SELECT 1"}, "manual": null}),
+        "True Manual, Reconciling QueryChanged",
+    );
+}
+
+#[test]
+fn a_first_sync_that_waited_for_its_connection_needs_no_write_of_its_own() {
+    let mut world = World::new(json!({}));
+    world.ready = false;
+    world.decides();
+    world.ready = true;
+    assert_eq!(world.pass(), Pass::Attempt { why: Why::New, kind: Kind::CheckedQuery });
+}
+
+#[test]
+fn first_syncs_held_by_the_budget_are_spread_over_the_new_day() {
+    let mut world = World::new(json!({}));
+    world.within_budget = false;
+    world.decides();
+    let until = midnight(51) + spread();
+    check_held(&world, Reason::BudgetExhausted, Some(until));
+    let mut raised = world.clone();
+    raised.within_budget = true;
+    check_now(&raised, Why::New, Kind::CheckedQuery);
+    world.within_budget = true;
+    world.now = midnight(51);
+    assert_eq!(attempt(&world), (until, Why::New, Kind::CheckedQuery));
+    assert!(matches!(world.pass(), Pass::Wait(_)));
+}
