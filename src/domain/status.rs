@@ -221,8 +221,8 @@ fn progress_of_work(
 fn planned(plan: &Plan) -> Option<Option<Timestamp>> {
     match plan {
         Plan::Attempt { at, why: Why::Slot | Why::Retry, .. } => Some(Some(*at)),
-        Plan::Attempt { why: Why::New | Why::QueryChanged | Why::Resumed, .. } => Some(None),
-        Plan::Attempt { why: Why::Refresh, .. } => None,
+        Plan::Attempt { why: Why::QueryChanged | Why::Resumed, .. } => Some(None),
+        Plan::Attempt { why: Why::New | Why::Refresh, .. } => None,
         Plan::Hold { until, .. } => Some(*until),
     }
 }

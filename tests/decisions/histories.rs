@@ -1,9 +1,6 @@
 //! Past values.
 
-use okr_operator::{
-    api::{HistoryPoint, Time},
-    domain::{Reason, history},
-};
+use okr_operator::domain::{Reason, history};
 use serde_json::json;
 
 use crate::world::{World, hours, minutes, noon};
