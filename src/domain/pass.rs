@@ -4,7 +4,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     calendar::{self, start_of_day},
-    conditions::{self, READY},
     judgement::Gaps,
     measured::Measured,
     schedule::{self, Kind, Plan, Route, Why},
@@ -56,12 +55,11 @@ fn day_before_its_pass(measured: &Measured<'_>, now: Timestamp) -> Option<Timest
     let today = calendar::day(now, &zone);
     let pass = schedule::day_pass(measured, today, &zone)?;
     let start = start_of_day(today, &zone)?;
-    (now < pass).then(|| start - SignedDuration::from_secs(1))
+    (now < pass).then(|| calendar::after(start, SignedDuration::from_secs(-1)))
 }
 
 /// The next moment at which time alone changes something.
 fn next_moment(measured: &Measured<'_>, route: &Route<'_>, plan: &Plan, now: Timestamp) -> Option<Timestamp> {
-    conditions::find(&measured.status.conditions, READY)?;
     let zone = calendar::zone(measured.period);
     let day_pass = zone.and_then(|zone| {
         let today = calendar::day(now, &zone);

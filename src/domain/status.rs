@@ -375,7 +375,7 @@ pub fn fresh_until(status: &MeasuredStatus, measured: &Measured<'_>, route: &Rou
             seconds(schedule::interval(measured, connection)) * 2
         }
     };
-    value_time.checked_add(valid).ok()
+    Some(calendar::after(value_time, valid))
 }
 
 fn seconds(duration: crate::api::Duration) -> SignedDuration {

@@ -651,3 +651,53 @@ fn first_syncs_held_by_the_budget_are_spread_over_the_new_day() {
     assert_eq!(attempt(&world), (until, Why::New, Kind::CheckedQuery));
     assert!(matches!(world.pass(), Pass::Wait(_)));
 }
+
+#[test]
+fn a_last_sync_that_is_none_of_ours_holds_nothing() {
+    let mut world = World::synced(json!({}), "1");
+    for future in ["2026-02-20T12:05:01Z", "2999-01-01T00:00:00Z", "9999-12-30T22:00:00Z"] {
+        world.status_mut().last_sync_time = Some(okr_operator::api::Time(time(future)));
+        check_now(&world, Why::New, Kind::Query);
+    }
+    // Clocks of two leaders may differ a little.
+    world.status_mut().last_sync_time = Some(okr_operator::api::Time(noon(50) + minutes(5)));
+    assert_eq!(attempt(&world).1, Why::Slot);
+    world.status_mut().conditions.clear();
+    check_now(&world, Why::New, Kind::Query);
+    assert!(matches!(world.pass(), Pass::Attempt { .. }));
+}
+
+#[test]
+fn times_and_intervals_at_their_ends_do_not_panic() {
+    for now in [Timestamp::MIN, Timestamp::MAX, time("9999-12-30T00:00:00Z"), noon(50)] {
+        for last in [Timestamp::MIN, Timestamp::MAX] {
+            for interval in [0, 1, 168 * 3600, u64::MAX] {
+                let mut world = World::synced(json!({"interval": "1h"}), "1");
+                world.key_result.spec.interval = Some(Duration::from_secs(interval));
+                world.fails(Reason::Timeout);
+                world.status_mut().last_sync_time = Some(okr_operator::api::Time(last));
+                world.status_mut().value_time = Some(okr_operator::api::Time(last));
+                world.now = now;
+                world.last_asked = Some(last);
+                world.refreshes("a");
+                world.pass();
+                world.decides();
+                world.within_budget = false;
+                world.pass();
+                world.decides();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_proof_of_a_connection_from_the_future_is_none() {
+    use okr_operator::domain::connection::{self, Checks, ConnectionReason, Known, Verdict};
+    let mut connection = crate::world::connection("sales", "warehouse", json!({}));
+    let verdict = Verdict { reason: ConnectionReason::Connected, message: String::new() };
+    let status = connection::next(&connection, Some(&verdict), &Known::default(), Checks::default(), noon(50));
+    connection.status = Some(status);
+    let next = |proven| connection::next_check(&connection, Checks::default(), Some(proven), noon(50));
+    assert_eq!(next(noon(50) - minutes(1)), noon(50) + minutes(59));
+    assert_eq!(next(Timestamp::MAX), noon(50));
+}
