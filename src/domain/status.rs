@@ -117,9 +117,9 @@ fn take_manual_value(status: &mut MeasuredStatus, measured: &Measured<'_>, zone:
     status.last_query = None;
     status.consecutive_failures = None;
     let value = manual.value.to_string();
-    if status.value.as_deref() != Some(&value) || status.value_time.as_ref() != Some(&Time(as_of)) {
-        // A value corrected for an earlier day takes the place of what came after it.
-        status.history.retain(|point| point.time.0 < as_of);
+    let known = status.value.as_deref() == Some(&value) && status.value_time.as_ref() == Some(&Time(as_of));
+    // No sync would bring the value back into a history that begins anew.
+    if !known || status.history.is_empty() {
         history::record(&mut status.history, &value, as_of, measured.period);
         status.value = Some(value);
         status.value_time = Some(whole_seconds(as_of));

@@ -1,5 +1,6 @@
 //! Past values.
 
+use okr_operator::api::{HistoryPoint, Time};
 use okr_operator::domain::{Reason, history};
 use serde_json::json;
 
@@ -99,4 +100,27 @@ fn a_manual_value_for_an_earlier_day_takes_the_place_of_what_came_after() {
     world.changes(manual(5, "2026-02-05"));
     world.decides();
     assert_eq!(values(&world), ["1", "5"]);
+}
+
+#[test]
+fn points_of_the_future_and_too_many_points_go() {
+    let point = |n: i64, value: &str| HistoryPoint { time: Time(noon(n)), value: value.to_owned() };
+    let mut world = World::synced(json!({}), "1");
+    world.status_mut().history.extend([point(900, "x"), point(901, "y")]);
+    world.wait(hours(1));
+    world.measures("2");
+    assert_eq!(values(&world), ["1", "2"]);
+    world.status_mut().history = (-5000..0).map(|n| point(n, "x")).collect();
+    world.measures("3");
+    assert!(world.status().history.len() <= history::MOST_POINTS);
+    assert_eq!(values(&world).last(), Some(&"3"));
+}
+
+#[test]
+fn a_manual_value_is_in_a_history_that_begins_anew() {
+    let mut world = World::new(json!({"bigQuery": null, "manual": {"value": 1, "asOf": "2026-02-01"}}));
+    world.decides();
+    world.changes(json!({"unit": "EUR"}));
+    world.decides();
+    assert_eq!(values(&world), ["1"]);
 }
