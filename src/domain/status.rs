@@ -67,7 +67,9 @@ pub fn next(
     let zone = calendar::zone(measured.period);
     restart_history(&mut status, measured);
     take_manual_value(&mut status, measured, zone.as_ref());
-    if let Some(attempt) = attempt {
+    // The answer to a query that was under way when somebody put the object to rest is dropped (SPEC 4).
+    let is_put_to_rest = measured.lifecycle != Lifecycle::Active || measured.suspended;
+    if let Some(attempt) = attempt.filter(|_| !is_put_to_rest) {
         take_attempt(&mut status, measured, attempt, &following);
     }
 

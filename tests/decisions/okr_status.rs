@@ -164,3 +164,15 @@ fn a_time_zone_that_does_not_exist_changes_no_status() {
     assert_eq!(world.status().okr_status, Some(OnTrack));
     assert_eq!(world.ready_text(), "False InvalidTimeZone, Stalled");
 }
+
+#[test]
+fn an_answer_that_comes_after_the_rest_began_is_dropped() {
+    for rest in [json!({"lifecycle": "Closed"}), json!({"lifecycle": "Postponed"}), json!({"suspend": true})] {
+        let mut world = World::synced(json!({}), "40").later(hours(1));
+        world.changes(rest);
+        let decided = world.next(None);
+        world.measures("90");
+        assert_eq!(*world.status(), decided);
+        assert_eq!(world.status().value.as_deref(), Some("40"));
+    }
+}
