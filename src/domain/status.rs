@@ -283,7 +283,8 @@ fn judge(
     let computed = computed.or(status.computed_status).unwrap_or(OkrStatus::NotStarted);
     let okr_status =
         judgement::okr_status(measured.lifecycle, measured.period, measured.check_in, Some(computed), today)
-            .or(status.okr_status)
+            // Both were the lifecycle's word, which is Active now.
+            .or(status.okr_status.filter(|before| !matches!(before, OkrStatus::Closed | OkrStatus::Postponed)))
             .unwrap_or(computed);
     if status.okr_status != Some(okr_status) || status.okr_status_since.is_none() {
         status.okr_status_since = Some(whole_seconds(now));

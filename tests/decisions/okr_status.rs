@@ -176,3 +176,16 @@ fn an_answer_that_comes_after_the_rest_began_is_dropped() {
         assert_eq!(world.status().value.as_deref(), Some("40"));
     }
 }
+
+#[test]
+fn a_reopened_key_result_is_not_closed_even_where_no_day_is_known() {
+    let mut world = World::synced(json!({"lifecycle": "Active"}), "50");
+    world.changes(json!({"lifecycle": "Closed"}));
+    world.decides();
+    world.changes(json!({
+        "lifecycle": "Active",
+        "period": {"startDate": "2026-01-01", "endDate": "2026-04-11", "timeZone": "Mars/Olympus"},
+    }));
+    world.decides();
+    assert_eq!(world.status().okr_status, Some(OnTrack));
+}
