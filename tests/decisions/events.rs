@@ -92,3 +92,13 @@ fn an_event_says_what_changed_in_our_own_words() {
     assert_eq!(event.note, Reason::QueryInvalid.sentence());
     assert_eq!(event.action, "Sync");
 }
+
+#[test]
+fn a_failure_behind_a_connection_that_was_not_ready_is_told() {
+    let mut world = World::new(json!({}));
+    world.ready = false;
+    assert!(told(&mut world, World::decides).is_empty());
+    world.ready = true;
+    check(&mut world, failed(Reason::TableNotFound), &["Warning TableNotFound"]);
+    check(&mut world, failed(Reason::TableNotFound), &[]);
+}
