@@ -307,7 +307,8 @@ fn explain(
     aged: bool,
 ) -> String {
     let numbers = numbers(status, measured, operator, zone, now);
-    let value_of = status.value_time.as_ref().filter(|_| aged).map(|time| calendar::text(time.0));
+    let value_of =
+        status.value_time.as_ref().filter(|_| aged && numbers.value.is_some()).map(|time| calendar::text(time.0));
     let connection = route.as_ref().ok().map(|through| through.connection);
     let interval = schedule::interval(measured, connection);
     let has_query = matches!(measured.source, Source::BigQuery(_));

@@ -189,3 +189,11 @@ fn a_reopened_key_result_is_not_closed_even_where_no_day_is_known() {
     world.decides();
     assert_eq!(world.status().okr_status, Some(OnTrack));
 }
+
+#[test]
+fn no_time_is_told_of_a_value_that_is_none() {
+    let mut world = World::synced(json!({"measure": {"baseline": {}}}), "50");
+    world.status_mut().value = Some("fifty".to_owned());
+    world.fails(Reason::NoRows);
+    assert_eq!(world.status().explanation.as_deref(), Some("There is no value yet."));
+}
