@@ -10,7 +10,7 @@ use crate::api::{Period, Time};
 pub fn zone(period: Option<&Period>) -> Option<TimeZone> {
     match period.and_then(|period| period.time_zone.as_deref()) {
         None => Some(TimeZone::UTC),
-        Some(name) => jiff::tz::TimeZoneDatabase::bundled().get(name).ok(),
+        Some(name) => jiff::tz::TimeZoneDatabase::bundled().get(name).ok().filter(|zone| !zone.is_unknown()),
     }
 }
 

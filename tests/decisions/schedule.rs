@@ -701,3 +701,18 @@ fn a_proof_of_a_connection_from_the_future_is_none() {
     assert_eq!(next(noon(50) - minutes(1)), noon(50) + minutes(59));
     assert_eq!(next(Timestamp::MAX), noon(50));
 }
+
+#[test]
+fn only_zones_of_iana_are_zones() {
+    let check = |zone: &str, known: bool| {
+        let world =
+            World::new(json!({"period": {"startDate": "2026-01-01", "endDate": "2026-04-11", "timeZone": zone}}));
+        assert_eq!(world.plan().held().is_none(), known, "{zone:?}");
+    };
+    for zone in ["UTC", "Etc/UTC", "Europe/Paris", "europe/paris", "America/Argentina/Buenos_Aires", "Etc/GMT+12"] {
+        check(zone, true);
+    }
+    for zone in ["Mars/Olympus", "", " ", "+02:00", "CET-1CEST", "Etc/Unknown", "../etc/localtime", "Europe/Paris "] {
+        check(zone, false);
+    }
+}
