@@ -44,7 +44,8 @@ pub fn pass(
 /// Only because of a new day it is not written at once, but by the day's first sync or at a moment of its own, so that
 /// midnight does not write ten thousand objects at the same time.
 fn must_decide(measured: &Measured<'_>, route: &Route<'_>, operator: &Gaps, now: Timestamp) -> bool {
-    let differs = |time: Timestamp| status::next(measured, route, None, operator, time) != *measured.status;
+    let differs =
+        |judged_at: Timestamp| status::next_as_of(measured, route, None, operator, now, judged_at) != *measured.status;
     let changed = measured.status.observed_generation != Some(measured.generation);
     differs(now) && (changed || day_before_its_pass(measured, now).is_none_or(differs))
 }

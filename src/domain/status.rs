@@ -61,6 +61,18 @@ pub fn next(
     operator: &Gaps,
     now: Timestamp,
 ) -> MeasuredStatus {
+    next_as_of(measured, route, attempt, operator, now, now)
+}
+
+/// The same with everything as it is at `now`, but judged on the day of `judged_at`.
+pub fn next_as_of(
+    measured: &Measured<'_>,
+    route: &Route<'_>,
+    attempt: Option<&Attempt>,
+    operator: &Gaps,
+    now: Timestamp,
+    judged_at: Timestamp,
+) -> MeasuredStatus {
     let before = measured.status;
     let following = Following { before: &before.conditions, generation: measured.generation, now: &whole_seconds(now) };
     let mut status = before.clone();
@@ -84,12 +96,12 @@ pub fn next(
     }
     status.connection = chosen(measured, route);
 
-    judge(&mut status, measured, operator, zone.as_ref(), now);
+    judge(&mut status, measured, operator, zone.as_ref(), judged_at);
     let fresh = fresh(&status, measured, route, &ready, now);
     let stale = fresh.as_ref().is_some_and(|(truth, ..)| *truth == Truth::False);
     let is_ready = ready.status == Truth::True.name();
     let aged = stale || !is_ready || status.consecutive_failures.unwrap_or_default() > 0;
-    status.explanation = Some(explain(&status, measured, route, operator, zone.as_ref(), now, aged));
+    status.explanation = Some(explain(&status, measured, route, operator, zone.as_ref(), judged_at, aged));
 
     let mut all = vec![ready.clone()];
     all.extend(progress_of_work(&plan, &ready, &status, &following));

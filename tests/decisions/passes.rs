@@ -170,3 +170,21 @@ fn clock_changes_neither_skip_nor_double_a_day() {
     assert_eq!(last(check("Africa/Cairo", "2026-04-22T12:00:00Z", 3)), "2026-04-25");
     assert_eq!(last(check("Pacific/Apia", "2011-12-29T00:00:00Z", 3)), "2012-01-01");
 }
+
+#[test]
+fn what_else_changes_around_midnight_does_not_wait_for_the_days_pass() {
+    // A uid whose day is written late, and a value that turns stale before that.
+    let mut world = World::new(json!({"interval": "1h"}));
+    world.key_result.metadata.uid = Some("uid 3".to_owned());
+    let day_pass = day_pass_of(&world, 51);
+    assert!(day_pass > midnight(51) + minutes(3), "{day_pass}");
+    world.now = midnight(51) + minutes(2) - hours(2);
+    world.measures("1");
+    world.ready = false;
+    world.wait(hours(1));
+    world.decides();
+    world.now = midnight(51) + minutes(2);
+    assert_eq!(world.pass(), Pass::Decide);
+    world.decides();
+    assert_eq!(world.condition("Fresh").unwrap().reason, "Stale");
+}
