@@ -175,9 +175,12 @@ fn clock_changes_neither_skip_nor_double_a_day() {
 fn what_else_changes_around_midnight_does_not_wait_for_the_days_pass() {
     // A uid whose day is written late, and a value that turns stale before that.
     let mut world = World::new(json!({"interval": "1h"}));
-    world.key_result.metadata.uid = Some("uid 3".to_owned());
-    let day_pass = day_pass_of(&world, 51);
-    assert!(day_pass > midnight(51) + minutes(3), "{day_pass}");
+    for n in 0.. {
+        world.key_result.metadata.uid = Some(format!("uid {n}"));
+        if day_pass_of(&world, 51) > midnight(51) + minutes(3) {
+            break;
+        }
+    }
     world.now = midnight(51) + minutes(2) - hours(2);
     world.measures("1");
     world.ready = false;
