@@ -322,6 +322,7 @@ impl Planning<'_> {
         let read_after_end = |time: &Time| calendar::day(time.0, self.zone) > period.end_date.0;
         let same = |of: &Option<String>| fingerprint.is_none_or(|fingerprint| of.as_deref() == Some(fingerprint));
         self.period_is_over()
+            && status.value.is_some()
             && status.value_time.as_ref().is_some_and(read_after_end)
             && self.failures() == 0
             && same(&status.query_fingerprint)

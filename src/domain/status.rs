@@ -80,16 +80,24 @@ pub fn next_as_of(
     restart_history(&mut status, measured);
     take_manual_value(&mut status, measured, zone.as_ref());
     // The answer to a query that was under way when somebody put the object to rest is dropped (SPEC 4).
-    let is_put_to_rest = measured.lifecycle != Lifecycle::Active || measured.suspended;
-    if let Some(attempt) = attempt.filter(|_| !is_put_to_rest) {
+    let is_wanted = measured.lifecycle == Lifecycle::Active
+        && !measured.suspended
+        && matches!(measured.source, Source::BigQuery(_));
+    if let Some(attempt) = attempt.filter(|_| is_wanted) {
         take_attempt(&mut status, measured, attempt, &following);
     }
 
-    let plan = schedule::plan(&Measured { status: &status, ..*measured }, route, now, None);
-    let Some(ready) = ready(&plan, &status, &following) else { return before.clone() };
+    let planned_by = |status: &MeasuredStatus| schedule::plan(&Measured { status, ..*measured }, route, now, None);
+    let mut plan = planned_by(&status);
     if plan.held().is_some() {
         echo(&mut status, measured.refresh, measured.reconcile_at);
+        // With the request gone the end of the period is all that is left to say.
+        let without_request = planned_by(&status);
+        if without_request.held().is_some_and(|(reason, _)| reason == Reason::PeriodEnded) {
+            plan = without_request;
+        }
     }
+    let Some(ready) = ready(&plan, &status, &following) else { return before.clone() };
     status.observed_generation = Some(measured.generation);
     if let Some(planned) = planned(&plan) {
         status.next_sync_time = planned.map(whole_seconds);

@@ -716,3 +716,23 @@ fn only_zones_of_iana_are_zones() {
         check(zone, false);
     }
 }
+
+#[test]
+fn a_request_after_the_end_that_cannot_be_served_flips_nothing() {
+    let check = |change: fn(&mut World)| {
+        let mut world = World::synced(json!({}), "1").at(noon(110));
+        world.measures("2");
+        change(&mut world);
+        world.refreshes("a");
+        world.decides();
+        assert_eq!(world.ready_text(), "True PeriodEnded");
+        assert_eq!(world.status().last_handled_refresh.as_deref(), Some("a"));
+        assert!(matches!(world.pass(), Pass::Wait(_)));
+    };
+    check(|world| world.ready = false);
+    check(|world| world.within_budget = false);
+    check(|world| {
+        let reason = Reason::ConnectionNotFound;
+        world.no_connection = Some(NoConnection { reason, message: "in words".to_owned() });
+    });
+}
