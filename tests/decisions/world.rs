@@ -30,6 +30,25 @@ pub struct World {
     pub now: Timestamp,
 }
 
+/// Short, for the reports of properties that do not hold.
+impl std::fmt::Debug for World {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key_result = serde_json::to_string(&self.key_result).map_err(|_| std::fmt::Error)?;
+        write!(
+            formatter,
+            "{} at {}, connection {} {:?} suspended {:?}, within budget {}, changed {:?}, asked {:?}",
+            key_result,
+            self.now,
+            self.ready,
+            self.no_connection.as_ref().map(|none| none.reason),
+            self.connection.spec.suspend,
+            self.within_budget,
+            self.changed_at,
+            self.last_asked
+        )
+    }
+}
+
 pub const UID: &str = "1f2e3d4c-0000-4000-8000-000000000001";
 
 /// A key result's spec: the usual one with some fields set otherwise, or taken away by null.
