@@ -191,3 +191,53 @@ fn what_else_changes_around_midnight_does_not_wait_for_the_days_pass() {
     world.decides();
     assert_eq!(world.condition("Fresh").unwrap().reason, "Stale");
 }
+
+/// Lives through `hours` by timers alone. Returns the attempts and the writes without one.
+fn live(world: &mut World, hours: i64) -> (usize, usize) {
+    let end = world.now + crate::world::hours(hours);
+    let (mut attempts, mut writes) = (0, 0);
+    loop {
+        match world.pass() {
+            Pass::Decide => {
+                writes += 1;
+                world.decides();
+            }
+            Pass::Attempt { .. } => {
+                attempts += 1;
+                // A query takes its time.
+                world.wait(seconds(1));
+                world.measures("1");
+            }
+            Pass::Wait(Some(moment)) if moment <= end => world.now = moment,
+            Pass::Wait(_) => {
+                world.now = end;
+                return (attempts, writes);
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_days_cost_one_query_an_hour_and_one_more_write_a_day_at_most() {
+    for n in 0..10 {
+        let mut world = World::new(json!({})).at(midnight(10) + minutes(20));
+        world.key_result.metadata.uid = Some(format!("uid {n}"));
+        let (attempts, writes) = live(&mut world, 240);
+        assert!((240..=242).contains(&attempts), "{attempts} attempts of uid {n}");
+        assert!(writes <= 10, "{writes} writes of uid {n}");
+    }
+}
+
+#[test]
+fn a_whole_life_by_timers_alone() {
+    let mut world = World::new(json!({})).at(noon(-2));
+    assert_eq!(world.pass(), Pass::Attempt { why: Why::New, kind: Kind::DryRun });
+    world.tries(okr_operator::domain::status::Outcome::DryRunPassed);
+    let (attempts, writes) = live(&mut world, 35);
+    assert_eq!((attempts, writes, world.ready_text().as_str()), (0, 0, "True NotStarted"));
+    let (attempts, _) = live(&mut world, 101 * 24 - 24 + 1 + 24 * 3);
+    assert!((100 * 24..=102 * 24).contains(&attempts), "{attempts}");
+    assert_eq!(world.ready_text(), "True PeriodEnded");
+    let (attempts, writes) = live(&mut world, 24 * 30);
+    assert_eq!((attempts, writes), (0, 0), "what ended stays as it is");
+}
