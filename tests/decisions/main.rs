@@ -2,6 +2,7 @@
 
 mod choice;
 mod conditions;
+mod connections;
 mod events;
 mod fingerprints;
 mod histories;

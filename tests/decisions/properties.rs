@@ -133,7 +133,7 @@ fn hostile_status() -> impl Strategy<Value = MeasuredStatus> {
             last_handled_refresh: echoes.0,
             last_handled_reconcile_at: echoes.1,
             consecutive_failures,
-            last_query: more.then(|| LastQuery {
+            last_query: more.then_some(LastQuery {
                 job_id: None,
                 location: None,
                 bytes_processed: u64::MAX,
