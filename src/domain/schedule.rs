@@ -213,7 +213,8 @@ impl Planning<'_> {
         let (measured, status) = (self.measured, self.measured.status);
         let asked = self.last_asked.map_or(self.now, |last| after(last, ASKED_APART).max(self.now));
         // An attempt is always written with its Ready: without one it is none of ours, and nothing would wake for its slot.
-        let ours = |last: &Time| ready_reason(measured).is_some() && last.0 <= after(self.now, CLOCKS_APART);
+        let decided = conditions::find(&status.conditions, conditions::READY).is_some();
+        let ours = |last: &Time| decided && last.0 <= after(self.now, CLOCKS_APART);
         let Some(Time(last)) = status.last_sync_time.clone().filter(ours) else {
             return (self.first(through), Why::New);
         };

@@ -249,7 +249,7 @@ fn planned(plan: &Plan) -> Option<Option<Timestamp>> {
     }
 }
 
-/// The choice that stays while it is usable. A route that is closed for now keeps the last one.
+/// The choice that stays while it is usable. Where none is, the last one is forgotten.
 fn chosen(measured: &Measured<'_>, route: &Route<'_>) -> Option<ConnectionChoice> {
     match (measured.source, route) {
         (Source::Manual(_), _) => None,

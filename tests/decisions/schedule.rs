@@ -662,6 +662,9 @@ fn a_last_sync_that_is_none_of_ours_holds_nothing() {
     // Clocks of two leaders may differ a little.
     world.status_mut().last_sync_time = Some(okr_operator::api::Time(noon(50) + minutes(5)));
     assert_eq!(attempt(&world).1, Why::Slot);
+    // A reason that this version does not know is no cause to ask anew: a newer one may have written it.
+    world.status_mut().conditions[0].reason = "Whatever".to_owned();
+    assert_eq!(attempt(&world).1, Why::Slot);
     world.status_mut().conditions.clear();
     check_now(&world, Why::New, Kind::Query);
     assert!(matches!(world.pass(), Pass::Attempt { .. }));
