@@ -1,6 +1,6 @@
 //! Days and their beginnings in a time zone.
 
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 use crate::api::{Period, Time};
 
@@ -10,7 +10,7 @@ use crate::api::{Period, Time};
 pub fn zone(period: Option<&Period>) -> Option<TimeZone> {
     match period.and_then(|period| period.time_zone.as_deref()) {
         None => Some(TimeZone::UTC),
-        Some(name) => jiff::tz::TimeZoneDatabase::bundled().get(name).ok(),
+        Some(name) => jiff::tz::TimeZoneDatabase::bundled().get(name).ok().filter(|zone| !zone.is_unknown()),
     }
 }
 
@@ -22,6 +22,12 @@ pub fn day(time: Timestamp, zone: &TimeZone) -> Date {
 /// 00:00 of `date`; where a clock change leaves that out, the first moment of the day.
 pub fn start_of_day(date: Date, zone: &TimeZone) -> Option<Timestamp> {
     date.to_zoned(zone.clone()).ok().and_then(|noon| noon.start_of_day().ok()).map(|start| start.timestamp())
+}
+
+/// `time` plus `duration`, which `+` would panic on beyond year 9999: times in a status may be anybody's.
+pub fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
+    let end = if duration.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+    time.checked_add(duration).unwrap_or(end)
 }
 
 /// Kubernetes writes whole seconds; a status built from anything finer would differ from itself once read back.

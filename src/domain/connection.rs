@@ -134,10 +134,13 @@ pub fn next_check(
     match (checks.last, checks.failures) {
         (Some(last), failures @ 1..) => {
             let index = usize::try_from(failures - 1).unwrap_or(usize::MAX);
-            last + CHECK_STEPS.get(index).copied().unwrap_or(CHECK_LATER)
+            calendar::after(last, CHECK_STEPS.get(index).copied().unwrap_or(CHECK_LATER))
         }
         (_, _) if !is_ready(connection) => now,
-        (last, _) => last.max(proven_at).map_or(now, |proven| proven + CHECK_AGAIN),
+        // A proof from the future is none: it may come from a status that others wrote into.
+        (last, _) => last
+            .max(proven_at.filter(|proven| *proven <= now))
+            .map_or(now, |proven| calendar::after(proven, CHECK_AGAIN)),
     }
 }
 

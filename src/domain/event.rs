@@ -39,10 +39,11 @@ fn ready(before: &MeasuredStatus, after: &MeasuredStatus) -> Option<Transition> 
     let new = conditions::find(&after.conditions, READY)?;
     let old = conditions::find(&before.conditions, READY);
     let is_ready = new.status == Truth::True.name();
-    let changed = old.map_or(!is_ready, |old| old.status != new.status);
     let reason = Reason::from_name(&new.reason)?;
     let quiet = |reason: Reason| matches!(reason, Reason::ConnectionNotReady | Reason::BudgetExhausted);
     let was_quiet = old.and_then(|old| Reason::from_name(&old.reason)).is_some_and(quiet);
+    // Of what was passed over in silence nothing is known: what follows is told like a first decision.
+    let changed = old.filter(|_| !was_quiet).map_or(!is_ready, |old| old.status != new.status);
     // A connection that fails would otherwise give an event for each of its key results, twice.
     if !changed || quiet(reason) || (is_ready && was_quiet) {
         return None;

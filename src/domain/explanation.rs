@@ -58,7 +58,7 @@ fn lifecycle(facts: &Facts<'_>) -> Option<String> {
 }
 
 fn without_value(facts: &Facts<'_>) -> String {
-    match (facts.expected, facts.today) {
+    match (facts.expected, expected_on(facts)) {
         (Some(expected), Some(today)) => {
             format!("there is no value yet, and {} % progress is expected on {today}", two_places(expected))
         }
@@ -110,7 +110,7 @@ fn by_expected(facts: &Facts<'_>, done: &str) -> String {
     let is_percent = matches!(facts.measured.measure, Measure::Percent(_));
     let progress = facts.progress.map(two_places).unwrap_or_default();
     let done = if is_percent { done.to_owned() } else { format!("{done} is {progress} % progress") };
-    let (Some(expected), Some(today), Some(progress)) = (facts.expected, facts.today, facts.progress) else {
+    let (Some(expected), Some(today), Some(progress)) = (facts.expected, expected_on(facts), facts.progress) else {
         return done;
     };
     let gap = expected - progress;
@@ -131,6 +131,13 @@ fn by_expected(facts: &Facts<'_>, done: &str) -> String {
         None => "not decided".to_owned(),
     };
     format!("{done}, where {} % is expected on {today}: {distance}, {verdict}", two_places(expected))
+}
+
+/// The day of the expectation: today, or the nearest day of the period, on which the same is expected. So a sentence
+/// before the start and after the end stays as it is from day to day.
+fn expected_on(facts: &Facts<'_>) -> Option<Date> {
+    let today = facts.today?;
+    Some(facts.measured.period.map_or(today, |period| today.max(period.start_date.0).min(period.end_date.0)))
 }
 
 /// A gap too small to show must not read as none.

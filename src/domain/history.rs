@@ -13,6 +13,8 @@ pub const MOST_POINTS: usize = 120;
 /// between it and the point before the last; else it takes the last one's place.
 pub fn record(history: &mut Vec<HistoryPoint>, value: &str, time: Timestamp, period: Option<&Period>) {
     let point = HistoryPoint { time: whole_seconds(time), value: value.to_owned() };
+    // What came after it was corrected, or was written by others: points ascend.
+    history.retain(|before| before.time < point.time);
     let apart = match history.as_slice() {
         [.., before_last, _] => point.time.0.duration_since(before_last.time.0) >= spacing(period),
         _ => true,
@@ -21,7 +23,7 @@ pub fn record(history: &mut Vec<HistoryPoint>, value: &str, time: Timestamp, per
         history.pop();
     }
     history.push(point);
-    if history.len() > MOST_POINTS {
+    while history.len() > MOST_POINTS {
         thin(history);
     }
 }

@@ -30,7 +30,11 @@ pub fn parse(text: &str) -> Option<Exact> {
     let (whole, decimals) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let unsigned = whole.strip_prefix(['-', '+']).unwrap_or(whole);
     let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if unsigned.is_empty() || !all_digits(unsigned) || !all_digits(decimals) || exponent.abs() > MAX_EXPONENT {
+    if unsigned.is_empty()
+        || !all_digits(unsigned)
+        || !all_digits(decimals)
+        || !(-MAX_EXPONENT..=MAX_EXPONENT).contains(&exponent)
+    {
         return None;
     }
     let digits: BigInt = format!("{whole}{decimals}").parse().ok()?;
@@ -88,7 +92,9 @@ mod tests {
         check("1.0E2", "100");
         check("2.5e-1", "0.25");
         check("-0.0", "0");
-        for not_a_number in ["NaN", "Infinity", "-Infinity", "", "-", "1.2.3", "0x10", "1e", "1e999999999", "١"] {
+        for not_a_number in
+            ["NaN", "Infinity", "-Infinity", "", "-", "1.2.3", "0x10", "1e", "1e999999999", "1e-2147483648", "١"]
+        {
             assert_eq!(parse(not_a_number), None, "{not_a_number}");
         }
         assert_eq!(parse(&"9".repeat(101)), None);

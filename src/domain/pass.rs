@@ -4,7 +4,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     calendar::{self, start_of_day},
-    conditions::{self, READY},
     judgement::Gaps,
     measured::Measured,
     schedule::{self, Kind, Plan, Route, Why},
@@ -45,7 +44,8 @@ pub fn pass(
 /// Only because of a new day it is not written at once, but by the day's first sync or at a moment of its own, so that
 /// midnight does not write ten thousand objects at the same time.
 fn must_decide(measured: &Measured<'_>, route: &Route<'_>, operator: &Gaps, now: Timestamp) -> bool {
-    let differs = |time: Timestamp| status::next(measured, route, None, operator, time) != *measured.status;
+    let differs =
+        |judged_at: Timestamp| status::next_as_of(measured, route, None, operator, now, judged_at) != *measured.status;
     let changed = measured.status.observed_generation != Some(measured.generation);
     differs(now) && (changed || day_before_its_pass(measured, now).is_none_or(differs))
 }
@@ -56,12 +56,11 @@ fn day_before_its_pass(measured: &Measured<'_>, now: Timestamp) -> Option<Timest
     let today = calendar::day(now, &zone);
     let pass = schedule::day_pass(measured, today, &zone)?;
     let start = start_of_day(today, &zone)?;
-    (now < pass).then(|| start - SignedDuration::from_secs(1))
+    (now < pass).then(|| calendar::after(start, SignedDuration::from_secs(-1)))
 }
 
 /// The next moment at which time alone changes something.
 fn next_moment(measured: &Measured<'_>, route: &Route<'_>, plan: &Plan, now: Timestamp) -> Option<Timestamp> {
-    conditions::find(&measured.status.conditions, READY)?;
     let zone = calendar::zone(measured.period);
     let day_pass = zone.and_then(|zone| {
         let today = calendar::day(now, &zone);

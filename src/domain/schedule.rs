@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use crate::api::{BigQueryConnection, BigQuerySource, Duration, Lifecycle, Time};
 
 use super::{
-    calendar::{self, start_of_day},
+    calendar::{self, after, start_of_day},
     choice::NoConnection,
     conditions, fingerprint, hash,
     measured::{Measured, Source},
@@ -25,6 +25,10 @@ const PASSING_LATER: SignedDuration = SignedDuration::from_mins(20);
 /// What a person must mend is tried again this long after the failure (SPEC 3), later at each slot.
 const MEND_STEPS: [SignedDuration; 3] =
     [SignedDuration::from_mins(1), SignedDuration::from_mins(5), SignedDuration::from_mins(15)];
+
+/// A last attempt further in the future than clocks may differ by was written by nobody of ours, and would hold the next
+/// for ever.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(5);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -207,8 +211,13 @@ impl Planning<'_> {
     /// When the next attempt is due, and why.
     fn next(&self, through: &Through<'_>, fingerprint: &str) -> (Timestamp, Why) {
         let (measured, status) = (self.measured, self.measured.status);
-        let asked = self.last_asked.map_or(self.now, |last| (last + ASKED_APART).max(self.now));
-        let Some(Time(last)) = status.last_sync_time else { return (self.now, Why::New) };
+        let asked = self.last_asked.map_or(self.now, |last| after(last, ASKED_APART).max(self.now));
+        // An attempt is always written with its Ready: without one it is none of ours, and nothing would wake for its slot.
+        let decided = conditions::find(&status.conditions, conditions::READY).is_some();
+        let ours = |last: &Time| decided && last.0 <= after(self.now, CLOCKS_APART);
+        let Some(Time(last)) = status.last_sync_time.clone().filter(ours) else {
+            return (self.first(through), Why::New);
+        };
         let failure = last_failure(measured);
         let must_mend = failure.is_some_and(|reason| reason.class() == Class::PersonMustAct);
         let marked = outstanding_reason(measured);
@@ -217,6 +226,10 @@ impl Planning<'_> {
             || (must_mend && status.observed_generation != Some(measured.generation))
         {
             return (asked, Why::QueryChanged);
+        }
+        // A period that ended goes on resting: the request is served as any other is.
+        if refresh_wanted(measured) && ready_reason(measured) == Some(Reason::PeriodEnded) && self.period_is_over() {
+            return (asked, Why::Refresh);
         }
         if marked == Some(Reason::Resumed) || ready_reason(measured).is_some_and(Reason::holds) {
             return (self.now, Why::Resumed);
@@ -231,13 +244,21 @@ impl Planning<'_> {
         let slot = slots.after(last);
         let retry = match failure.map(|reason| (reason, reason.class())) {
             Some((_, Class::Passing)) => self.passing_retry(last, slots.interval),
-            Some((_, Class::PersonMustAct)) => step(&MEND_STEPS, self.failures()).map(|wait| last + wait),
+            Some((_, Class::PersonMustAct)) => step(&MEND_STEPS, self.failures()).map(|wait| after(last, wait)),
             Some((Reason::BudgetExhausted, _)) => return self.after_budget(through, last, slot),
             Some(_) | None => None,
         };
         match retry {
             Some(retry) if retry < slot => (retry, Why::Retry),
             _ => (slot, Why::Slot),
+        }
+    }
+
+    /// The first attempt is due at once, but after a used-up budget spread like any other.
+    fn first(&self, through: &Through<'_>) -> Timestamp {
+        match (ready_reason(self.measured), utc_midnight(self.now)) {
+            (Some(Reason::BudgetExhausted), Some(midnight)) => after(midnight, self.spread(through)).max(self.now),
+            _ => self.now,
         }
     }
 
@@ -253,21 +274,22 @@ impl Planning<'_> {
         let wait = step(&PASSING_STEPS, failures).or(later)?;
         let spread = hash::number(&[self.measured.uid, &failures.to_string()]) % 401;
         let thousandths = 800 + i32::try_from(spread).expect("at most 400");
-        Some(last + wait * thousandths / 1000)
+        Some(after(last, wait * thousandths / 1000))
     }
 
     /// Once the budget allows it again: at once where it was raised, spread over the new day's first hour where a new
     /// day freed it.
     fn after_budget(&self, through: &Through<'_>, last: Timestamp, slot: Timestamp) -> (Timestamp, Why) {
         match utc_midnight(self.now) {
-            Some(midnight) if last < midnight => (midnight + self.spread(through), Why::Slot),
+            Some(midnight) if last < midnight => (after(midnight, self.spread(through)), Why::Slot),
             Some(_) => (self.now, Why::Resumed),
             None => (slot, Why::Slot),
         }
     }
 
     fn next_budget(&self, through: &Through<'_>) -> Option<Timestamp> {
-        utc_midnight(self.now + SignedDuration::from_hours(24)).map(|midnight| midnight + self.spread(through))
+        utc_midnight(after(self.now, SignedDuration::from_hours(24)))
+            .map(|midnight| after(midnight, self.spread(through)))
     }
 
     /// `hash(uid) mod min(interval, 1h)`.
@@ -279,7 +301,7 @@ impl Planning<'_> {
     /// 00:00 of the start date plus the spread.
     fn first_query(&self, through: &Through<'_>) -> Option<Timestamp> {
         let start = start_of_day(self.measured.period?.start_date.0, self.zone)?;
-        Some(start + self.spread(through))
+        Some(after(start, self.spread(through)))
     }
 
     fn dry_run_passed(&self, fingerprint: &str) -> bool {
@@ -289,6 +311,10 @@ impl Planning<'_> {
             && outstanding_reason(self.measured) != Some(Reason::QueryChanged)
     }
 
+    fn period_is_over(&self) -> bool {
+        self.measured.period.is_some_and(|period| calendar::day(self.now, self.zone) > period.end_date.0)
+    }
+
     /// After the end date slots go on until one sync succeeds; a refresh or a changed query asks for one more in the
     /// same way. Without a connection no fingerprint is compared.
     fn has_last_value(&self, fingerprint: Option<&str>) -> bool {
@@ -296,7 +322,8 @@ impl Planning<'_> {
         let Some(period) = measured.period else { return false };
         let read_after_end = |time: &Time| calendar::day(time.0, self.zone) > period.end_date.0;
         let same = |of: &Option<String>| fingerprint.is_none_or(|fingerprint| of.as_deref() == Some(fingerprint));
-        calendar::day(self.now, self.zone) > period.end_date.0
+        self.period_is_over()
+            && status.value.is_some()
             && status.value_time.as_ref().is_some_and(read_after_end)
             && self.failures() == 0
             && same(&status.query_fingerprint)
@@ -358,17 +385,15 @@ pub struct Slots {
 
 impl Slots {
     pub fn new(uid: &str, interval: Duration) -> Self {
-        let seconds = interval.as_secs().max(1);
+        // At most a century: an object stored under an older definition may hold anything.
+        let seconds = interval.as_secs().clamp(1, 100 * 366 * 24 * 3600);
         let phase = hash::number(&[uid]) % seconds;
-        Self {
-            interval: Duration::from_secs(seconds),
-            phase: i64::try_from(phase).expect("below an interval of hours"),
-        }
+        Self { interval: Duration::from_secs(seconds), phase: i64::try_from(phase).expect("below a century") }
     }
 
     /// The first slot after `time`.
     pub fn after(&self, time: Timestamp) -> Timestamp {
-        let interval = i64::try_from(self.interval.as_secs()).expect("an interval of hours");
+        let interval = i64::try_from(self.interval.as_secs()).expect("at most a century");
         let passed = (time.as_second() - self.phase).div_euclid(interval);
         let next = (passed + 1) * interval + self.phase;
         Timestamp::from_second(next).unwrap_or(Timestamp::MAX)
@@ -383,7 +408,7 @@ impl Slots {
 pub fn day_pass(measured: &Measured<'_>, today: Date, zone: &TimeZone) -> Option<Timestamp> {
     // One minute of the quarter is left for the writes themselves.
     let spread = i64::try_from(hash::number(&[measured.uid, "day"]) % (14 * 60)).expect("below 840");
-    start_of_day(today, zone).map(|start| start + SignedDuration::from_secs(spread))
+    start_of_day(today, zone).map(|start| after(start, SignedDuration::from_secs(spread)))
 }
 
 fn step(steps: &[SignedDuration], failures: u32) -> Option<SignedDuration> {

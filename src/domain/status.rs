@@ -61,31 +61,55 @@ pub fn next(
     operator: &Gaps,
     now: Timestamp,
 ) -> MeasuredStatus {
+    next_as_of(measured, route, attempt, operator, now, now)
+}
+
+/// The same with everything as it is at `now`, but judged on the day of `judged_at`.
+pub fn next_as_of(
+    measured: &Measured<'_>,
+    route: &Route<'_>,
+    attempt: Option<&Attempt>,
+    operator: &Gaps,
+    now: Timestamp,
+    judged_at: Timestamp,
+) -> MeasuredStatus {
     let before = measured.status;
     let following = Following { before: &before.conditions, generation: measured.generation, now: &whole_seconds(now) };
     let mut status = before.clone();
     let zone = calendar::zone(measured.period);
     restart_history(&mut status, measured);
     take_manual_value(&mut status, measured, zone.as_ref());
-    if let Some(attempt) = attempt {
+    // The answer to a query that was under way when somebody put the object to rest is dropped (SPEC 4).
+    let is_wanted = measured.lifecycle == Lifecycle::Active
+        && !measured.suspended
+        && matches!(measured.source, Source::BigQuery(_));
+    if let Some(attempt) = attempt.filter(|_| is_wanted) {
         take_attempt(&mut status, measured, attempt, &following);
     }
 
-    let plan = schedule::plan(&Measured { status: &status, ..*measured }, route, now, None);
-    let Some(ready) = ready(&plan, &status, &following) else { return before.clone() };
+    let planned_by = |status: &MeasuredStatus| schedule::plan(&Measured { status, ..*measured }, route, now, None);
+    let mut plan = planned_by(&status);
     if plan.held().is_some() {
         echo(&mut status, measured.refresh, measured.reconcile_at);
+        // With the request gone the end of the period is all that is left to say.
+        let without_request = planned_by(&status);
+        if without_request.held().is_some_and(|(reason, _)| reason == Reason::PeriodEnded) {
+            plan = without_request;
+        }
     }
+    let Some(ready) = ready(&plan, &status, &following) else { return before.clone() };
     status.observed_generation = Some(measured.generation);
-    status.next_sync_time = planned(&plan).map(whole_seconds);
+    if let Some(planned) = planned(&plan) {
+        status.next_sync_time = planned.map(whole_seconds);
+    }
     status.connection = chosen(measured, route);
 
-    judge(&mut status, measured, operator, zone.as_ref(), now);
-    let fresh = fresh(&status, measured, route, &plan, now);
+    judge(&mut status, measured, operator, zone.as_ref(), judged_at);
+    let fresh = fresh(&status, measured, route, &ready, now);
     let stale = fresh.as_ref().is_some_and(|(truth, ..)| *truth == Truth::False);
     let is_ready = ready.status == Truth::True.name();
     let aged = stale || !is_ready || status.consecutive_failures.unwrap_or_default() > 0;
-    status.explanation = Some(explain(&status, measured, route, operator, zone.as_ref(), now, aged));
+    status.explanation = Some(explain(&status, measured, route, operator, zone.as_ref(), judged_at, aged));
 
     let mut all = vec![ready.clone()];
     all.extend(progress_of_work(&plan, &ready, &status, &following));
@@ -115,9 +139,9 @@ fn take_manual_value(status: &mut MeasuredStatus, measured: &Measured<'_>, zone:
     status.last_query = None;
     status.consecutive_failures = None;
     let value = manual.value.to_string();
-    if status.value.as_deref() != Some(&value) || status.value_time.as_ref() != Some(&Time(as_of)) {
-        // A value corrected for an earlier day takes the place of what came after it.
-        status.history.retain(|point| point.time.0 < as_of);
+    let known = status.value.as_deref() == Some(&value) && status.value_time.as_ref() == Some(&Time(as_of));
+    // No sync would bring the value back into a history that begins anew.
+    if !known || status.history.is_empty() {
         history::record(&mut status.history, &value, as_of, measured.period);
         status.value = Some(value);
         status.value_time = Some(whole_seconds(as_of));
@@ -194,7 +218,15 @@ fn progress_of_work(
     if let Some(reason) = plan.outstanding() {
         return Some(following.condition(RECONCILING, Truth::True, reason.name(), reason.sentence()));
     }
-    let reason = Reason::from_name(&ready.reason).filter(|_| ready.status != Truth::True.name())?;
+    let shown = Reason::from_name(&ready.reason);
+    // Held since it was made, or manual until now. What waited for its connection is Reconciling already.
+    if matches!(plan, Plan::Attempt { why: Why::New, .. })
+        && shown.is_none_or(|reason| reason.class() != Class::Waiting && reason != Reason::BudgetExhausted)
+    {
+        let reason = if shown == Some(Reason::Manual) { Reason::QueryChanged } else { Reason::Resumed };
+        return Some(following.condition(RECONCILING, Truth::True, reason.name(), reason.sentence()));
+    }
+    let reason = shown.filter(|_| ready.status != Truth::True.name())?;
     let has_value_of_it =
         status.query_fingerprint.is_some() && status.query_fingerprint == status.attempted_fingerprint;
     let kind = match reason.class() {
@@ -206,16 +238,18 @@ fn progress_of_work(
     Some(following.condition(kind, Truth::True, reason.name(), &ready.message))
 }
 
-/// The planned retry or slot. What is due at once is under way rather than planned.
-fn planned(plan: &Plan) -> Option<Timestamp> {
+/// The planned retry or slot, if any. What is due at once is under way rather than planned. None where what was said
+/// stays: a request alone is worth no write before its sync.
+fn planned(plan: &Plan) -> Option<Option<Timestamp>> {
     match plan {
-        Plan::Attempt { at, why: Why::Slot | Why::Retry, .. } => Some(*at),
-        Plan::Attempt { why: Why::New | Why::QueryChanged | Why::Resumed | Why::Refresh, .. } => None,
-        Plan::Hold { until, .. } => *until,
+        Plan::Attempt { at, why: Why::Slot | Why::Retry, .. } => Some(Some(*at)),
+        Plan::Attempt { why: Why::QueryChanged | Why::Resumed, .. } => Some(None),
+        Plan::Attempt { why: Why::New | Why::Refresh, .. } => None,
+        Plan::Hold { until, .. } => Some(*until),
     }
 }
 
-/// The choice that stays while it is usable. A route that is closed for now keeps the last one.
+/// The choice that stays while it is usable. Where none is, the last one is forgotten.
 fn chosen(measured: &Measured<'_>, route: &Route<'_>) -> Option<ConnectionChoice> {
     match (measured.source, route) {
         (Source::Manual(_), _) => None,
@@ -269,7 +303,8 @@ fn judge(
     let computed = computed.or(status.computed_status).unwrap_or(OkrStatus::NotStarted);
     let okr_status =
         judgement::okr_status(measured.lifecycle, measured.period, measured.check_in, Some(computed), today)
-            .or(status.okr_status)
+            // Both were the lifecycle's word, which is Active now.
+            .or(status.okr_status.filter(|before| !matches!(before, OkrStatus::Closed | OkrStatus::Postponed)))
             .unwrap_or(computed);
     if status.okr_status != Some(okr_status) || status.okr_status_since.is_none() {
         status.okr_status_since = Some(whole_seconds(now));
@@ -292,7 +327,8 @@ fn explain(
     aged: bool,
 ) -> String {
     let numbers = numbers(status, measured, operator, zone, now);
-    let value_of = status.value_time.as_ref().filter(|_| aged).map(|time| calendar::text(time.0));
+    let value_of =
+        status.value_time.as_ref().filter(|_| aged && numbers.value.is_some()).map(|time| calendar::text(time.0));
     let connection = route.as_ref().ok().map(|through| through.connection);
     let interval = schedule::interval(measured, connection);
     let has_query = matches!(measured.source, Source::BigQuery(_));
@@ -329,10 +365,12 @@ fn fresh(
     status: &MeasuredStatus,
     measured: &Measured<'_>,
     route: &Route<'_>,
-    plan: &Plan,
+    ready: &Condition,
     now: Timestamp,
 ) -> Option<(Truth, &'static str, &'static str)> {
-    let at_rest = plan.held().is_some_and(|(reason, _)| reason.class() == Class::Rest && reason != Reason::Manual);
+    // By what Ready says, not by the plan: a rest whose end is under way still shows, and nothing flips before its sync.
+    let at_rest = Reason::from_name(&ready.reason)
+        .is_some_and(|reason| reason.class() == Class::Rest && reason != Reason::Manual);
     let end = fresh_until(status, measured, route)?;
     if at_rest {
         return None;
@@ -361,7 +399,7 @@ pub fn fresh_until(status: &MeasuredStatus, measured: &Measured<'_>, route: &Rou
             seconds(schedule::interval(measured, connection)) * 2
         }
     };
-    value_time.checked_add(valid).ok()
+    Some(calendar::after(value_time, valid))
 }
 
 fn seconds(duration: crate::api::Duration) -> SignedDuration {

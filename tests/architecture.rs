@@ -1,0 +1,183 @@
+//! What the layers may know of one another, who may write, and what must agree with what.
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use okr_operator::{
+    api::crd,
+    config::{Arguments, RunArguments},
+};
+
+/// The Rust files of a folder of `src`, with what they say outside comments.
+fn code(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    collect(&root().join("src").join(folder), &mut files);
+    assert!(!files.is_empty(), "src/{folder} is empty");
+    files
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn collect(folder: &Path, files: &mut Vec<(PathBuf, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            files.push((path, lines.collect::<Vec<_>>().join("\n")));
+        }
+    }
+}
+
+/// The places of `code` that say one of `words`, as whole words.
+fn mentions(code: &[(PathBuf, String)], words: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in code {
+        for (number, line) in text.lines().enumerate() {
+            found.extend(words.iter().filter(|word| says(line, word)).map(|word| {
+                let path = path.strip_prefix(root()).unwrap().display();
+                format!("{path} says {word} in its code line {}: {}", number + 1, line.trim())
+            }));
+        }
+    }
+    found
+}
+
+fn says(line: &str, word: &str) -> bool {
+    let within = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back().is_some_and(within);
+        let after = line[at + word.len()..].chars().next().is_some_and(within);
+        !before && !after
+    })
+}
+
+#[track_caller]
+fn check_silent(folder: &str, words: &[&str]) {
+    let found = mentions(&code(folder), words);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn decisions_know_no_client_no_clock_and_no_chance() {
+    check_silent(
+        "domain",
+        &[
+            "Client",
+            "Api",
+            "kube_client",
+            "reqwest",
+            "http",
+            "tokio",
+            "async",
+            "await",
+            "clock",
+            "Timestamp::now",
+            "Zoned::now",
+            "SystemTime",
+            "Instant",
+            "Uuid",
+            "rand",
+            "RandomState",
+            "thread_rng",
+            "std::env",
+            "std::fs",
+            "std::net",
+            "crate::bigquery",
+            "bigquery::Error",
+            "crate::controller",
+            "crate::metrics",
+            "crate::config",
+            "tracing",
+        ],
+    );
+}
+
+#[test]
+fn bigquery_knows_no_kubernetes_and_no_decision() {
+    check_silent(
+        "bigquery",
+        &["kube", "k8s_openapi", "crate::api", "crate::domain", "crate::controller", "OkrKeyResult", "Reason"],
+    );
+}
+
+#[test]
+fn the_resources_know_no_decision() {
+    check_silent(
+        "api",
+        &["crate::domain", "crate::bigquery", "crate::controller", "crate::metrics", "tokio", "reqwest"],
+    );
+}
+
+#[test]
+fn only_one_module_writes_to_the_api_server() {
+    let writes = [
+        "create",
+        "create_subresource",
+        "create_token_request",
+        "replace",
+        "replace_status",
+        "replace_scale",
+        "replace_subresource",
+        "patch",
+        "patch_status",
+        "patch_scale",
+        "patch_metadata",
+        "patch_subresource",
+        "delete",
+        "delete_collection",
+        "evict",
+    ];
+    let mut found = Vec::new();
+    for (path, text) in code("").iter().filter(|(path, _)| !path.ends_with("src/controller/apply.rs")) {
+        for write in writes {
+            let call = format!(".{write}(");
+            let calls = text.match_indices(&call).map(|(at, call)| &text[at + call.len()..]);
+            // A text's own replace takes what it looks for: a quote or a list of characters.
+            let of_api = calls.filter(|arguments| write != "replace" || !arguments.starts_with(['\'', '"', '[']));
+            found.extend(of_api.map(|arguments| {
+                format!("{}: {write}({}", path.display(), arguments.lines().next().unwrap_or_default())
+            }));
+        }
+    }
+    assert!(found.is_empty(), "only src/controller/apply.rs writes:\n{}", found.join("\n"));
+    let apply = std::fs::read_to_string(root().join("src/controller/apply.rs")).unwrap();
+    assert!(apply.contains(".replace_subresource(\"status\""), "a status is replaced whole");
+    assert!(!apply.contains(".patch"), "a status is replaced whole");
+}
+
+#[test]
+fn the_crds_equal_the_types() {
+    let folder = root().join("crds");
+    let mut wanted = Vec::new();
+    for crd in crd::all() {
+        let name = crd::file_name(&crd);
+        let written = std::fs::read_to_string(folder.join(&name)).unwrap_or_default();
+        assert!(written == crd::yaml(&crd), "crds/{name} is not what the types say: run make crds");
+        wanted.push(name);
+    }
+    let mut there: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    wanted.sort();
+    there.sort();
+    assert_eq!(there, wanted, "a file of crds/ without a type, or the other way round: run make crds");
+}
+
+#[test]
+fn every_flag_has_a_variable() {
+    let command = <RunArguments as clap::Args>::augment_args(clap::Command::new("run"));
+    let mut flags = 0;
+    for argument in command.get_arguments() {
+        let Some(flag) = argument.get_long() else { panic!("{} is no flag", argument.get_id()) };
+        let want = format!("OKR_OPERATOR_{}", flag.to_ascii_uppercase().replace('-', "_"));
+        let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned());
+        assert_eq!(variable.as_deref(), Some(want.as_str()), "--{flag}");
+        flags += 1;
+    }
+    assert!(flags > 5);
+    Arguments::command().debug_assert();
+}
