@@ -62,6 +62,7 @@ pub struct RunArguments {
     #[arg(long, env = "OKR_OPERATOR_MAX_CONCURRENT_SYNCS", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_concurrent_syncs: u16,
 
+    /// How log lines are written.
     #[arg(long, env = "OKR_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 

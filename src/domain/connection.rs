@@ -231,7 +231,8 @@ fn verdict_conditions(
 ) -> Vec<Condition> {
     let following = Following { before, generation: connection.metadata.generation.unwrap_or_default(), now };
     let blip = verdict.reason == ConnectionReason::Unavailable && checks.failures < UNAVAILABLE_SHOWN;
-    if let Some(ready) = conditions::find(before, READY).filter(|ready| blip && ready.status == Truth::True.name()) {
+    let connected = |ready: &&Condition| ready.reason == ConnectionReason::Connected.name();
+    if let Some(ready) = conditions::find(before, READY).filter(connected).filter(|_| blip) {
         return vec![following.condition(READY, Truth::True, &ready.reason, &ready.message)];
     }
     let (reason, text) = (verdict.reason, verdict.text());

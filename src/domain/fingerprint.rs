@@ -23,7 +23,7 @@ pub fn of(
         connection.default_dataset.clone().unwrap_or_default(),
         date("period_start", |period| period.start_date.to_string()),
         date("period_end", |period| period.end_date.to_string()),
-        date("today", |period| period.time_zone.clone().unwrap_or_default()),
+        date("today", |period| period.time_zone.clone().unwrap_or_else(|| "UTC".to_owned())),
         source.query.clone(),
     ];
     for parameter in &source.parameters {

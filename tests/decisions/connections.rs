@@ -15,7 +15,7 @@ use crate::world::{connection, hours, midnight, minutes, noon, seconds};
 
 /// The connection after a verdict, the `failures`-th failure in a row.
 fn after(mut connection: BigQueryConnection, reason: ConnectionReason, failures: u32) -> BigQueryConnection {
-    let verdict = Verdict { reason, message: "in words".to_owned() };
+    let verdict = Verdict::new(reason, "in words".to_owned());
     let checks = Checks { last: Some(noon(50)), failures };
     connection.status = Some(next(&connection, Some(&verdict), &Known::default(), checks, noon(50)));
     connection

@@ -697,7 +697,7 @@ fn times_and_intervals_at_their_ends_do_not_panic() {
 fn a_proof_of_a_connection_from_the_future_is_none() {
     use okr_operator::domain::connection::{self, Checks, ConnectionReason, Known, Verdict};
     let mut connection = crate::world::connection("sales", "warehouse", json!({}));
-    let verdict = Verdict { reason: ConnectionReason::Connected, message: String::new() };
+    let verdict = Verdict::new(ConnectionReason::Connected, String::new());
     let status = connection::next(&connection, Some(&verdict), &Known::default(), Checks::default(), noon(50));
     connection.status = Some(status);
     let next = |proven| connection::next_check(&connection, Checks::default(), Some(proven), noon(50));
