@@ -158,7 +158,10 @@ pub async fn run(
     }
     for one in key_result_loops {
         let context = Arc::clone(&context);
-        tasks.spawn(drive("OkrKeyResults", one, key_result::reconcile, key_result::forget, Kind::KeyResult, context));
+        tasks.spawn(async move {
+            context.connections_known().await;
+            drive("OkrKeyResults", one, key_result::reconcile, key_result::forget, Kind::KeyResult, context).await
+        });
     }
     for _ in 0..context.settings.max_concurrent_syncs {
         tasks.spawn(worker(Arc::clone(&context)));
@@ -285,6 +288,16 @@ impl Context {
 
     fn current<K: Resource<DynamicType = ()> + Clone>(&self, object: Arc<Guarded<K>>) -> Option<K> {
         self.readable(&object).filter(|object| !self.is_outdated(object.meta())).cloned()
+    }
+
+    /// Waits until all connections, and the labels that they select namespaces by, have been listed. Key results that
+    /// were decided before would lose their connection, and be synced once more when it appears.
+    async fn connections_known(&self) {
+        self.connections.listed().await;
+        if let Some(namespaces) = &self.namespaces {
+            // Its writer ends with its loop, and the process with that.
+            let _ = namespaces.wait_until_ready().await;
+        }
     }
 
     fn all_connections(&self) -> Connections {

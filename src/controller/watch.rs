@@ -61,6 +61,14 @@ where
         self.scopes.values().flat_map(|scope| scope.store.state()).collect()
     }
 
+    /// Waits until the objects that exist have been listed: until then one that is missing may only be unknown.
+    pub async fn listed(&self) {
+        for scope in self.scopes.values() {
+            // Its writer ends with its loop, and the process with that.
+            let _ = scope.store.wait_until_ready().await;
+        }
+    }
+
     /// Has the object looked at again.
     pub fn kick(&self, namespace: &str, name: &str) {
         if let Some(scope) = self.scope(namespace) {
