@@ -17,6 +17,7 @@ use crate::{
 
 use super::{
     Context, Guarded, Infallible, Unwritten,
+    links::{Announced, BuiltFrom},
     queue::{Job, Key, Kind, Lane, Priority},
     reasons,
 };
@@ -38,14 +39,7 @@ pub async fn reconcile(object: Arc<Guarded<BigQueryConnection>>, context: Arc<Co
         return Ok(Action::await_change());
     }
     let now = crate::clock::now();
-    let announced = context.links.change(&key, connection, |link| {
-        std::mem::replace(&mut link.announced_generation, connection.metadata.generation)
-    });
-    if announced != connection.metadata.generation {
-        // Another spec may be another choice for any key result.
-        context.kick_key_results(|_| true);
-    }
-    let due = next_look(&context, &key, connection, now);
+    let due = next_look(&context, connection, now);
     if due > now {
         return Ok(Action::requeue(super::until(due, now)));
     }
@@ -54,12 +48,13 @@ pub async fn reconcile(object: Arc<Guarded<BigQueryConnection>>, context: Arc<Co
 }
 
 /// When the connection is looked at next: not after `now` means now.
-fn next_look(context: &Context, key: &Key, connection: &BigQueryConnection, now: Timestamp) -> Timestamp {
-    let link = context.links.of(key, connection);
-    let Some(read) = link.secret_read_at.filter(|_| link.settled) else { return now };
-    // What is asked for by a change or an annotation is answered by one look; a second apart in case that look wrote nothing.
+fn next_look(context: &Context, connection: &BigQueryConnection, now: Timestamp) -> Timestamp {
+    let link = context.links.of(connection);
+    let Some(read) = link.secret_read_at.filter(|_| link.knows(connection)) else { return now };
+    // What an annotation asks for is answered by one look; a second apart in case that look wrote nothing.
     let asked = connection::is_asked(connection).then_some(read + SignedDuration::from_secs(1));
-    let secret = read + if link.ready { READ_WHILE_READY } else { READ_WHILE_NOT_READY };
+    let is_fine = link.is_ready() || connection.spec.is_suspended();
+    let secret = read + if is_fine { READ_WHILE_READY } else { READ_WHILE_NOT_READY };
     let check = (link.client.is_some() && !connection.spec.is_suspended())
         .then(|| connection::next_check(connection, link.checks, link.known.proven_at, now));
     [asked, Some(secret), check.map(|check| check.max(read + SignedDuration::from_secs(1)))]
@@ -71,62 +66,66 @@ fn next_look(context: &Context, key: &Key, connection: &BigQueryConnection, now:
 
 /// Takes a connection from the queue.
 pub async fn work(job: &Job, context: &Context) {
+    let Some(connection) = context.connection(&job.key) else { return };
+    let looking = context.links.of(&connection).looking;
+    let _one_at_a_time = looking.lock().await;
     examine(context, &job.key, false).await;
 }
 
-/// Doubts the connection after a query's failure. Returns whether it is Ready after all.
-pub async fn doubt(context: &Context, key: &Key) -> bool {
-    examine(context, key, true).await;
-    context.connection(key).is_some_and(|connection| context.links.of(key, &connection).ready)
+/// Has the connection looked at after a query's failure, at most once a minute. Returns whether it is Ready after all.
+pub async fn doubt(context: &Context, connection: &BigQueryConnection) -> bool {
+    let looking = context.links.of(connection).looking;
+    let _one_at_a_time = looking.lock().await;
+    let now = crate::clock::now();
+    let link = context.links.of(connection);
+    if link.checks.last.max(link.doubted_at).is_none_or(|last| last + DOUBTS_APART <= now) {
+        context.links.change(connection, |link| link.doubted_at = Some(now));
+        examine(context, &Key::of(Kind::Connection, connection), true).await;
+    }
+    context.links.of(connection).is_ready()
 }
 
-/// Looks at the Secret, at the connection itself where that is due, and writes the status where it changed.
+/// Looks at the Secret, at the connection itself where that is due, and writes the status where it changed. Only for
+/// the holder of the link's `looking`.
 async fn examine(context: &Context, key: &Key, doubted: bool) {
     let Some(connection) = context.connection(key) else { return };
-    let checking = context.links.of(key, &connection).checking;
-    let _one_at_a_time = checking.lock().await;
-    let now = crate::clock::now();
-    let link = context.links.of(key, &connection);
-    if doubted && link.checks.last.is_some_and(|last| last + DOUBTS_APART > now) {
-        return;
-    }
-    let verdict = inspect(context, key, &connection, doubted).await;
-    settle(context, key, &connection, verdict).await;
+    let verdict = inspect(context, &connection, doubted).await;
+    settle(context, &connection, verdict).await;
 }
 
 /// What there is to say about the connection; None where nothing new was asked.
-async fn inspect(context: &Context, key: &Key, connection: &BigQueryConnection, doubted: bool) -> Option<Verdict> {
+async fn inspect(context: &Context, connection: &BigQueryConnection, doubted: bool) -> Option<Verdict> {
     let now = crate::clock::now();
-    context.links.change(key, connection, |link| link.secret_read_at = Some(now));
+    context.links.change(connection, |link| link.secret_read_at = Some(now));
     if connection.spec.is_suspended() {
         let message = "The connection is suspended; nothing is sent through it.".to_owned();
         return Some(Verdict { reason: ConnectionReason::Suspended, message });
     }
-    let (client, is_new) = match client(context, key, connection).await {
+    let (client, is_new) = match client(context, connection).await {
         Ok(client) => client,
         Err(verdict) => {
-            context.links.change(key, connection, |link| {
+            context.links.change(connection, |link| {
                 link.client = None;
                 link.built_from = None;
             });
             return Some(verdict);
         }
     };
-    let link = context.links.of(key, connection);
+    let link = context.links.of(connection);
     let due = connection::next_check(connection, link.checks, link.known.proven_at, now) <= now;
     // After a restart the first client is new, yet the status tells what the last check found.
-    let changed = is_new && link.settled;
+    let changed = is_new && link.announced.is_some();
     if !(due || changed || doubted) {
         return None;
     }
-    Some(check(context, key, connection, &client).await)
+    Some(check(context, connection, &client).await)
 }
 
 /// Asks BigQuery, free of charge, and remembers what it said.
-async fn check(context: &Context, key: &Key, connection: &BigQueryConnection, client: &bigquery::Client) -> Verdict {
+async fn check(context: &Context, connection: &BigQueryConnection, client: &bigquery::Client) -> Verdict {
     let result = client.check().await;
     let now = crate::clock::now();
-    let principal = context.links.change(key, connection, |link| {
+    let principal = context.links.change(connection, |link| {
         let failures = if result.is_ok() { 0 } else { link.checks.failures + 1 };
         link.checks = Checks { last: Some(now), failures };
         if result.is_ok() {
@@ -146,12 +145,12 @@ async fn check(context: &Context, key: &Key, connection: &BigQueryConnection, cl
 }
 
 /// Writes the status where it changed, and tells the key results what concerns them.
-async fn settle(context: &Context, key: &Key, connection: &BigQueryConnection, verdict: Option<Verdict>) {
+async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Option<Verdict>) {
     let mut connection = connection.clone();
     loop {
         let now = crate::clock::now();
         let linked = context.linked_key_results(&connection);
-        let link = context.links.change(key, &connection, |link| {
+        let link = context.links.change(&connection, |link| {
             link.known.linked_key_results = linked;
             link.clone()
         });
@@ -171,54 +170,51 @@ async fn settle(context: &Context, key: &Key, connection: &BigQueryConnection, v
                     continue;
                 }
             }
-            context.links.change(key, &connection, |link| link.facts_written_at = Some(now));
+            context.links.change(&connection, |link| link.facts_written_at = Some(now));
         }
         connection.status = Some(status);
-        announce(context, key, &connection, verdict.is_some(), now);
+        announce(context, &connection, now);
         return;
     }
 }
 
-fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, has_verdict: bool, now: Timestamp) {
-    let ready = connection::is_ready(connection);
-    let news = context.links.change(key, connection, |link| {
-        let news = !link.settled || (has_verdict && link.ready != ready);
-        if link.settled && link.ready != ready {
+/// Has the key results that may use the connection looked at again where its spec, Secret or readiness is news to them.
+fn announce(context: &Context, connection: &BigQueryConnection, now: Timestamp) {
+    let is_news = context.links.change(connection, |link| {
+        let announced = Announced {
+            generation: connection.metadata.generation,
+            built_from: link.built_from.clone(),
+            ready: connection::is_ready(connection),
+        };
+        let before = link.announced.replace(announced);
+        if before.is_some() && before != link.announced {
             link.changed_at = Some(now);
         }
-        link.settled = true;
-        link.ready = ready;
-        news
+        before != link.announced
     });
-    if news {
-        context.kick_key_results(|_| true);
+    if is_news {
+        context.kick_users(&Key::of(Kind::Connection, connection));
     }
 }
 
 /// The client for the connection as it is, and whether it was built anew.
 async fn client(
     context: &Context,
-    key: &Key,
     connection: &BigQueryConnection,
 ) -> Result<(Arc<bigquery::Client>, bool), Verdict> {
     let destination = destination(context, connection)?;
-    let generation = connection.metadata.generation.unwrap_or_default();
     let (credentials, secret) = credentials(context, connection).await?;
-    let link = context.links.of(key, connection);
-    if let Some(client) = link.client
-        && link.built_from.as_ref() == Some(&(generation, secret.clone()))
-    {
+    let built_from = Some(BuiltFrom { generation: connection.metadata.generation, secret });
+    let link = context.links.of(connection);
+    if let Some(client) = link.client.filter(|_| link.built_from == built_from) {
         return Ok((client, false));
     }
     let principal = credentials.principal().map(str::to_owned);
     let tokens = Arc::new(TokenSource::new(credentials, scopes(&connection.spec.scopes)));
     let client = Arc::new(bigquery::Client::new(destination, tokens, context.http.clone()));
-    context.links.change(key, connection, |link| {
-        if link.settled {
-            link.changed_at = Some(crate::clock::now());
-        }
+    context.links.change(connection, |link| {
         link.client = Some(Arc::clone(&client));
-        link.built_from = Some((generation, secret));
+        link.built_from = built_from;
         link.known.principal = principal;
     });
     Ok((client, true))
@@ -334,6 +330,6 @@ async fn secret_entry(
 /// A connection was deleted.
 pub fn forget(context: &Context, key: &Key) {
     context.queue.cancel(key);
-    context.links.forget(key);
-    context.kick_key_results(|_| true);
+    context.links.keep(&context.all_connections().readable());
+    context.kick_users(key);
 }

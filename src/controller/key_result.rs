@@ -113,7 +113,7 @@ async fn tell(context: &Context, key_result: &OkrKeyResult, status: &crate::api:
     }
 }
 
-/// The key result and its way to BigQuery. None while its connection was not looked at yet, which is told of once it was.
+/// The key result and its way to BigQuery. None while its connection was not looked at as it is now, which is told of once it was.
 fn gather<'a>(
     context: &Context,
     key_result: &'a OkrKeyResult,
@@ -136,8 +136,9 @@ fn gather<'a>(
     match choice::choose(seeker, connections, &context.settings.shared_connection_namespaces) {
         Err(none) => Some((measured, Err(none))),
         Ok(connection) => {
-            let link = context.links.of(&connection_key(connection), connection);
-            link.settled.then(|| (measured, Ok(through(connection, &link, crate::clock::now()))))
+            let link = context.links.of(connection);
+            let is_known = link.knows(connection) || connection.spec.is_suspended();
+            is_known.then(|| (measured, Ok(through(connection, &link, crate::clock::now()))))
         }
     }
 }
@@ -146,7 +147,7 @@ fn through<'a>(connection: &'a BigQueryConnection, link: &Link, now: Timestamp) 
     let budget = connection.spec.maximum_bytes_per_day();
     Through {
         connection,
-        ready: link.ready && (link.client.is_some() || connection.spec.is_suspended()),
+        ready: link.is_ready(),
         within_budget: budget.is_none_or(|budget| connection::bytes_of_day(&link.known, now) < budget.0),
         changed_at: link.changed_at,
     }
@@ -219,8 +220,7 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
         return Tried::NotNow;
     }
     let (Source::BigQuery(source), Ok(through)) = (measured.source, route) else { return Tried::NotNow };
-    let connection_key = connection_key(through.connection);
-    let Some(client) = context.links.of(&connection_key, through.connection).client else { return Tried::NotNow };
+    let Some(client) = context.links.of(through.connection).client else { return Tried::NotNow };
     let fingerprint = schedule::fingerprint(&measured, source, through.connection);
     job.runs(measured.uid, &fingerprint);
     if matches!(why, Why::QueryChanged | Why::Refresh) {
@@ -228,7 +228,7 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     }
     let Some(query) = query(&measured, source, through.connection, now) else { return Tried::NotNow };
     let answer = send(job, context, &client, &query, kind).await;
-    let outcome = match judge(context, &connection_key, through.connection, &client, answer).await {
+    let outcome = match judge(context, through.connection, &client, answer).await {
         Some(outcome) => outcome,
         None => return Tried::NotNow,
     };
@@ -294,7 +294,6 @@ async fn send(
 /// connection says why, and the key result is held by it.
 async fn judge(
     context: &Context,
-    connection_key: &Key,
     connection: &BigQueryConnection,
     client: &Arc<bigquery::Client>,
     answer: Result<Option<bigquery::Answer>, bigquery::Error>,
@@ -302,13 +301,13 @@ async fn judge(
     match answer {
         Ok(None) => Some(Outcome::DryRunPassed),
         Ok(Some(answer)) => {
-            context.count_bytes(connection_key, connection, answer.job.bytes_processed);
+            context.count_bytes(connection, answer.job.bytes_processed);
             Some(measured(answer))
         }
         Err(error) => {
             if reasons::doubts_connection(error.kind) {
-                let ready = super::connection::doubt(context, connection_key).await;
-                let now = context.links.of(connection_key, connection).client;
+                let ready = super::connection::doubt(context, connection).await;
+                let now = context.links.of(connection).client;
                 // With another Secret the query deserves another try.
                 let renewed = now.is_some_and(|now| !Arc::ptr_eq(&now, client));
                 if !ready || renewed {

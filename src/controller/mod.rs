@@ -138,7 +138,7 @@ pub async fn run(
         tasks.spawn(async move {
             changes
                 .for_each(|namespace| {
-                    context.kick_key_results(|key_result| *key_result == namespace);
+                    context.kick_namespace(&namespace);
                     std::future::ready(())
                 })
                 .await;
@@ -396,10 +396,10 @@ impl Context {
     }
 
     /// Counts what a good query read. It also proves its connection.
-    fn count_bytes(&self, key: &Key, connection: &BigQueryConnection, bytes: u64) {
+    fn count_bytes(&self, connection: &BigQueryConnection, bytes: u64) {
         let now = crate::clock::now();
         self.metrics.bytes_processed.inc_by(bytes);
-        self.links.change(key, connection, |link| {
+        self.links.change(connection, |link| {
             link.known.bytes_today = connection_domain::bytes_of_day(&link.known, now).saturating_add(bytes);
             link.known.proven_at = Some(now);
         });
@@ -413,14 +413,20 @@ impl Context {
         }
     }
 
-    /// Has the key results of all namespaces that `concerned` picks looked at again.
-    fn kick_key_results(&self, concerned: impl Fn(&str) -> bool) {
-        for key_result in self.key_results.all() {
-            let meta = key_result.meta();
-            if let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name)
-                && concerned(namespace)
-            {
-                self.key_results.kick(namespace, name);
+    /// Has the key results of one namespace looked at again.
+    fn kick_namespace(&self, namespace: &str) {
+        self.kick_key_results(|key_result| key_result.metadata.namespace.as_deref() == Some(namespace));
+    }
+
+    /// Has the key results looked at again whose choice `connection` may be.
+    fn kick_users(&self, _connection: &Key) {
+        self.kick_key_results(|_| true);
+    }
+
+    fn kick_key_results(&self, concerned: impl Fn(&OkrKeyResult) -> bool) {
+        for key_result in self.key_results.all().iter().filter_map(|key_result| key_result.0.as_ref().ok()) {
+            if concerned(key_result) {
+                self.kick(&Key::of(Kind::KeyResult, key_result));
             }
         }
     }
