@@ -151,7 +151,7 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
         let now = crate::clock::now();
         let linked = context.linked_key_results(&connection);
         let link = context.links.change(&connection, |link| {
-            link.known.linked_key_results = linked;
+            link.known.linked_key_results = linked.unwrap_or(link.known.linked_key_results);
             link.clone()
         });
         let status = connection::next(&connection, verdict.as_ref(), &link.known, link.checks, now);

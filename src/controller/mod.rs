@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -309,14 +309,15 @@ impl Context {
         Some(found.metadata.labels.clone().unwrap_or_default())
     }
 
-    /// How many key results use `connection`.
-    fn linked_key_results(&self, connection: &BigQueryConnection) -> u32 {
+    /// How many key results use `connection`; None until they have been listed.
+    fn linked_key_results(&self, connection: &BigQueryConnection) -> Option<u32> {
+        self.key_results.listed().now_or_never()?;
         let uses = |key_result: &Arc<Guarded<OkrKeyResult>>| {
             let status = key_result.0.as_ref().ok().and_then(|key_result| key_result.status.as_ref());
             let chosen = status.and_then(|status| status.connection.as_ref());
             chosen.is_some_and(|chosen| Some(&chosen.uid) == connection.metadata.uid.as_ref())
         };
-        u32::try_from(self.key_results.all().iter().filter(|one| uses(one)).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.key_results.all().iter().filter(|one| uses(one)).count()).ok()
     }
 
     /// Whether the watch has not yet shown our own last write to the object.
@@ -418,9 +419,24 @@ impl Context {
         self.kick_key_results(|key_result| key_result.metadata.namespace.as_deref() == Some(namespace));
     }
 
-    /// Has the key results looked at again whose choice `connection` may be.
-    fn kick_users(&self, _connection: &Key) {
-        self.kick_key_results(|_| true);
+    /// Has the key results looked at again whose choice `connection` may be. Many connections begin at the same time:
+    /// were all key results meant each time, the queue of those to be looked at would grow to the product of both.
+    fn kick_users(&self, connection: &Key) {
+        let found_from = |namespace: &str| {
+            namespace == connection.namespace
+                || self.settings.shared_connection_namespaces.contains(&connection.namespace)
+        };
+        self.kick_key_results(|key_result| {
+            let namespace = key_result.metadata.namespace.as_deref().unwrap_or_default();
+            match key_result.spec.big_query.as_ref().map(|source| &source.connection_ref) {
+                None => false,
+                Some(None) => found_from(namespace),
+                Some(Some(reference)) => {
+                    reference.name == connection.name
+                        && reference.namespace.as_deref().unwrap_or(namespace) == connection.namespace
+                }
+            }
+        });
     }
 
     fn kick_key_results(&self, concerned: impl Fn(&OkrKeyResult) -> bool) {
