@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, runtime::controller::Action};
+use kube::{Api, ResourceExt, runtime::controller::Action};
 
 use crate::{
-    api::{BigQueryConnection, Credentials, Scope, SecretKeyRef},
+    api::{BigQueryConnection, Credentials, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION, Scope, SecretKeyRef},
     bigquery::{self, Destination, Endpoint, TokenSource},
     domain::{
         connection::{self, Checks, ConnectionReason, Verdict},
@@ -165,6 +165,8 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
             match context.write(&connection, &status).await {
                 Ok(()) => {}
                 Err(Unwritten::Gone) => return,
+                // A verdict on an earlier spec says nothing of this one, and answers nothing that was asked since.
+                Err(Unwritten::Changed(newer)) if asks_anew(&connection, &newer) => return,
                 Err(Unwritten::Changed(newer)) => {
                     connection = *newer;
                     continue;
@@ -176,6 +178,14 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
         announce(context, &connection, now);
         return;
     }
+}
+
+/// Whether `newer` asks for a look of its own.
+fn asks_anew(connection: &BigQueryConnection, newer: &BigQueryConnection) -> bool {
+    let asked = |connection: &BigQueryConnection| {
+        [REFRESH_ANNOTATION, RECONCILE_AT_ANNOTATION].map(|name| connection.annotations().get(name).cloned())
+    };
+    newer.metadata.generation != connection.metadata.generation || asked(newer) != asked(connection)
 }
 
 /// Has the key results that may use the connection looked at again where its spec, Secret or readiness is news to them.
