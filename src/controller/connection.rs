@@ -103,6 +103,8 @@ async fn inspect(context: &Context, connection: &BigQueryConnection, doubted: bo
     }
     let (client, is_new) = match client(context, connection).await {
         Ok(client) => client,
+        // What was read a minute ago still counts while the API server does not answer.
+        Err(verdict) if verdict.reason == ConnectionReason::Unavailable && has_client(context, connection) => return None,
         Err(verdict) => {
             context.links.change(connection, |link| {
                 link.client = None;
@@ -119,6 +121,12 @@ async fn inspect(context: &Context, connection: &BigQueryConnection, doubted: bo
         return None;
     }
     Some(check(context, connection, &client).await)
+}
+
+/// Whether there is a client for the connection's present spec.
+fn has_client(context: &Context, connection: &BigQueryConnection) -> bool {
+    let built_from = context.links.of(connection).built_from;
+    built_from.is_some_and(|built_from| built_from.generation == connection.metadata.generation)
 }
 
 /// Asks BigQuery, free of charge, and remembers what it said.
