@@ -33,8 +33,11 @@ const SECRET_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Decides whether the connection is to be looked at now.
 pub async fn reconcile(object: Arc<Guarded<BigQueryConnection>>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let Some(connection) = context.readable(&object) else { return Ok(Action::await_change()) };
-    let key = Key::of(Kind::Connection, connection);
+    let key = Key::of(Kind::Connection, &*object);
+    let Some(connection) = context.readable(&object) else {
+        context.queue.remove(&key);
+        return Ok(Action::await_change());
+    };
     if context.is_outdated(&connection.metadata) {
         return Ok(Action::await_change());
     }

@@ -1,6 +1,6 @@
 //! The loop of `OkrKeyResult`: gather, decide, apply.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{ResourceExt, runtime::controller::Action};
@@ -23,14 +23,21 @@ use crate::{
 use super::{
     Context, Guarded, Infallible, Unwritten, apply,
     links::Link,
-    queue::{Job, Key, Lane, Priority, Running},
+    queue::{Job, Key, Lane, Priority},
     reasons,
 };
 
+/// What a worker took is looked at again after this long: by then it is known which query runs.
+const JUST_TAKEN: Duration = Duration::from_secs(1);
+
 /// Decides what is to be done about the key result now, and asks for it.
 pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let Some(key_result) = context.readable(&object) else { return Ok(Action::await_change()) };
-    let key = Key::of(super::queue::Kind::KeyResult, key_result);
+    let key = Key::of(super::queue::Kind::KeyResult, &*object);
+    let Some(key_result) = context.readable(&object) else {
+        // On its way out, or not to be understood any more: nothing is wanted for it.
+        context.queue.cancel(&key);
+        return Ok(Action::await_change());
+    };
     if context.is_outdated(&key_result.metadata) {
         return Ok(Action::await_change());
     }
@@ -41,7 +48,11 @@ pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>
     };
     let now = crate::clock::now();
     if let Some(running) = context.queue.running(&key) {
-        if !is_wanted(&running, &measured, &route, now) {
+        let Some(query) = running.query else {
+            // A worker has just taken it, and may send what it saw before this change.
+            return Ok(Action::requeue(JUST_TAKEN));
+        };
+        if query.uid != measured.uid || !is_wanted(&query.fingerprint, &measured, &route, now) {
             running.cancel.cancel();
         }
         return Ok(Action::await_change());
@@ -68,8 +79,10 @@ pub async fn work(job: &Job, context: &Context) {
         Tried::NotNeeded => None,
         Tried::Done(attempt) => Some(attempt),
     };
-    // While the query ran the object may have changed: a new target counts at once, a new query makes this answer void.
-    let Some(mut key_result) = context.key_result(&job.key) else { return };
+    // While the query ran the object may have changed: a new target counts at once, a new query makes this answer void,
+    // and an object made anew under the name starts afresh.
+    let uid = key_result.metadata.uid;
+    let Some(mut key_result) = context.key_result(&job.key).filter(|now| now.metadata.uid == uid) else { return };
     loop {
         let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
         match context.write(&key_result, &status).await {
@@ -89,12 +102,11 @@ fn decide(
     let connections = context.all_connections();
     let connections = connections.readable();
     let (measured, route) = gather(context, key_result, &connections)?;
-    if let Some(attempt) = attempt
-        && current_fingerprint(&measured, &route).as_deref() != Some(attempt.fingerprint.as_str())
-    {
+    let now = crate::clock::now();
+    if attempt.is_some_and(|attempt| !is_wanted(&attempt.fingerprint, &measured, &route, now)) {
         return None;
     }
-    let status = status::next(&measured, &route, attempt, &context.settings.gaps, crate::clock::now());
+    let status = status::next(&measured, &route, attempt, &context.settings.gaps, now);
     (status != *measured.status).then_some(status)
 }
 
@@ -164,15 +176,13 @@ fn current_fingerprint(measured: &Measured<'_>, route: &Route<'_>) -> Option<Str
     }
 }
 
-/// Whether the query that runs is still the object's, and nobody put the object to rest meanwhile.
-fn is_wanted(running: &Running, measured: &Measured<'_>, route: &Route<'_>, now: Timestamp) -> bool {
-    let Some(query) = &running.query else { return true };
+/// Whether the query that runs or was answered is still the object's, and nobody put the object to rest meanwhile.
+fn is_wanted(fingerprint: &str, measured: &Measured<'_>, route: &Route<'_>, now: Timestamp) -> bool {
     let rests = matches!(
         schedule::plan(measured, route, now, None),
         Plan::Hold { reason: Reason::Closed | Reason::Postponed | Reason::Suspended | Reason::ConnectionSuspended, .. }
     );
-    let same = current_fingerprint(measured, route).as_deref() == Some(query.fingerprint.as_str());
-    query.uid == measured.uid && same && !rests
+    current_fingerprint(measured, route).as_deref() == Some(fingerprint) && !rests
 }
 
 fn lane(route: &Route<'_>) -> (Lane, Option<usize>) {
@@ -276,18 +286,25 @@ async fn send(
 ) -> Result<Option<bigquery::Answer>, bigquery::Error> {
     match kind {
         Kind::DryRun => {
-            client.dry_run(query).await?;
+            dry_run(job, client, query).await?;
             return Ok(None);
         }
-        Kind::CheckedQuery => {
-            client.dry_run(query).await?;
-        }
+        Kind::CheckedQuery => dry_run(job, client, query).await?,
         Kind::Query => {}
     }
     let started = std::time::Instant::now();
     let answer = client.run(query, &job.cancel).await;
     context.metrics.query_seconds.observe(started.elapsed().as_secs_f64());
     answer.map(Some)
+}
+
+/// A dry run leaves nothing behind at BigQuery: once it is not wanted any more, nobody waits for it.
+async fn dry_run(job: &Job, client: &bigquery::Client, query: &bigquery::Query<'_>) -> Result<(), bigquery::Error> {
+    tokio::select! {
+        biased;
+        () = job.cancel.cancelled() => Err(bigquery::ErrorKind::Cancelled.into()),
+        answer = client.dry_run(query) => answer.map(drop),
+    }
 }
 
 /// The outcome. None where the query was cancelled, or where it failed because its connection does not work: then the
