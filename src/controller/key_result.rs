@@ -30,6 +30,9 @@ use super::{
 /// What a worker took is looked at again after this long: by then it is known which query runs.
 const JUST_TAKEN: Duration = Duration::from_secs(1);
 
+/// What waits for its turn is looked at again this often: behind slow queries its value goes stale and its day ends.
+const WHILE_IN_QUEUE: Duration = Duration::from_secs(60);
+
 /// Decides what is to be done about the key result now, and asks for it.
 pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>) -> Result<Action, Infallible> {
     let key = Key::of(super::queue::Kind::KeyResult, &*object);
@@ -68,7 +71,7 @@ pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>
             return Ok(moment.map_or_else(Action::await_change, |moment| Action::requeue(super::until(moment, now))));
         }
     }
-    Ok(Action::await_change())
+    Ok(Action::requeue(WHILE_IN_QUEUE))
 }
 
 /// Takes a key result from the queue: runs its query if one is due, and writes what that and the day make of its status.
