@@ -38,7 +38,7 @@ pub async fn reconcile(object: Arc<Guarded<BigQueryConnection>>, context: Arc<Co
         context.queue.remove(&key);
         return Ok(Action::await_change());
     };
-    if context.is_outdated(&connection.metadata) {
+    if context.is_outdated(&key, &connection.metadata) {
         return Ok(Action::await_change());
     }
     let now = crate::clock::now();
@@ -157,6 +157,7 @@ async fn check(context: &Context, connection: &BigQueryConnection, client: &bigq
 
 /// Writes the status where it changed, and tells the key results what concerns them.
 async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Option<Verdict>) {
+    let key = Key::of(Kind::Connection, connection);
     let mut connection = connection.clone();
     loop {
         let now = crate::clock::now();
@@ -173,7 +174,7 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
             && status.last_handled_reconcile_at == before.last_handled_reconcile_at;
         let too_soon = link.facts_written_at.is_some_and(|written| written + FACTS_APART > now);
         if status != before && !(only_facts && too_soon) {
-            match context.write(&connection, &status).await {
+            match context.write(&key, &connection, &status).await {
                 Ok(()) => {}
                 Err(Unwritten::Gone) => return,
                 // A verdict on an earlier spec says nothing of this one, and answers nothing that was asked since.
@@ -186,7 +187,7 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
             context.links.change(&connection, |link| link.facts_written_at = Some(now));
         }
         connection.status = Some(status);
-        announce(context, &connection, now);
+        announce(context, &key, &connection, now);
         return;
     }
 }
@@ -200,7 +201,7 @@ fn asks_anew(connection: &BigQueryConnection, newer: &BigQueryConnection) -> boo
 }
 
 /// Has the key results that may use the connection looked at again where its spec, Secret or readiness is news to them.
-fn announce(context: &Context, connection: &BigQueryConnection, now: Timestamp) {
+fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, now: Timestamp) {
     let is_news = context.links.change(connection, |link| {
         let announced = Announced {
             generation: connection.metadata.generation,
@@ -214,7 +215,7 @@ fn announce(context: &Context, connection: &BigQueryConnection, now: Timestamp) 
         before != link.announced
     });
     if is_news {
-        context.kick_users(&Key::of(Kind::Connection, connection));
+        context.kick_users(key);
     }
 }
 
@@ -350,7 +351,7 @@ async fn secret_entry(
 
 /// A connection was deleted.
 pub fn forget(context: &Context, key: &Key) {
-    context.queue.cancel(key);
+    context.forget(key);
     context.links.keep(&context.all_connections().readable());
     context.kick_users(key);
 }

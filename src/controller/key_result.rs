@@ -41,7 +41,7 @@ pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>
         context.queue.cancel(&key);
         return Ok(Action::await_change());
     };
-    if context.is_outdated(&key_result.metadata) {
+    if context.is_outdated(&key, &key_result.metadata) {
         return Ok(Action::await_change());
     }
     let connections = context.all_connections();
@@ -88,9 +88,13 @@ pub async fn work(job: &Job, context: &Context) {
     let Some(mut key_result) = context.key_result(&job.key).filter(|now| now.metadata.uid == uid) else { return };
     loop {
         let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
-        match context.write(&key_result, &status).await {
+        match context.write(&job.key, &key_result, &status).await {
             Ok(()) => return tell(context, &key_result, &status).await,
             Err(Unwritten::Gone) => return,
+            // It was written before, and only the answer to that was lost.
+            Err(Unwritten::Changed(newer)) if newer.status.as_ref() == Some(&status) => {
+                return tell(context, &key_result, &status).await;
+            }
             Err(Unwritten::Changed(newer)) => key_result = *newer,
         }
     }
@@ -365,5 +369,5 @@ fn count(context: &Context, outcome: &Outcome) {
 
 /// A key result was deleted.
 pub fn forget(context: &Context, key: &Key) {
-    context.queue.cancel(key);
+    context.forget(key);
 }

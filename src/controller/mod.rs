@@ -96,8 +96,9 @@ struct Context {
     connections: Watched<BigQueryConnection>,
     /// None where namespaces may not be watched: then nobody's labels are known.
     namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
-    /// The resourceVersion of our last write, by uid, until the watch shows it: no decision is made on an older object.
-    written: Mutex<HashMap<String, u64>>,
+    /// The newest resourceVersion that a write of ours made or met, until the watch shows it: no decision is made on an
+    /// older object.
+    seen: Mutex<HashMap<Key, u64>>,
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
 }
@@ -122,7 +123,7 @@ pub async fn run(
         http: crate::bigquery::http_client().map_err(Fatal::Http)?,
         queue: Arc::new(Queue::default()),
         links: Links::default(),
-        written: Mutex::default(),
+        seen: Mutex::default(),
         asked: Mutex::default(),
         client,
         settings,
@@ -278,16 +279,16 @@ impl Context {
 
     /// The key result as the watch shows it; None where it is gone, unreadable or older than our own last write.
     fn key_result(&self, key: &Key) -> Option<OkrKeyResult> {
-        self.current(self.key_results.get(&key.namespace, &key.name)?)
+        self.current(key, self.key_results.get(&key.namespace, &key.name)?)
     }
 
     /// The same of a connection.
     fn connection(&self, key: &Key) -> Option<BigQueryConnection> {
-        self.current(self.connections.get(&key.namespace, &key.name)?)
+        self.current(key, self.connections.get(&key.namespace, &key.name)?)
     }
 
-    fn current<K: Resource<DynamicType = ()> + Clone>(&self, object: Arc<Guarded<K>>) -> Option<K> {
-        self.readable(&object).filter(|object| !self.is_outdated(object.meta())).cloned()
+    fn current<K: Resource<DynamicType = ()> + Clone>(&self, key: &Key, object: Arc<Guarded<K>>) -> Option<K> {
+        self.readable(&object).filter(|object| !self.is_outdated(key, object.meta())).cloned()
     }
 
     /// Waits until all connections, and the labels that they select namespaces by, have been listed. Key results that
@@ -320,22 +321,34 @@ impl Context {
         u32::try_from(self.key_results.all().iter().filter(|one| uses(one)).count()).ok()
     }
 
-    /// Whether the watch has not yet shown our own last write to the object.
-    fn is_outdated(&self, meta: &ObjectMeta) -> bool {
-        let mut written = lock(&self.written);
-        let Some(uid) = &meta.uid else { return false };
-        match (written.get(uid), meta.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok())) {
-            (Some(ours), Some(shown)) if shown < *ours => true,
+    /// Whether the watch has not yet shown what our own last write to the object made or met.
+    fn is_outdated(&self, key: &Key, meta: &ObjectMeta) -> bool {
+        let mut seen = lock(&self.seen);
+        let shown = meta.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok());
+        match (seen.get(key), shown) {
+            (Some(newest), Some(shown)) if shown < *newest => true,
             (Some(_), _) => {
-                written.remove(uid);
+                seen.remove(key);
                 false
             }
             (None, _) => false,
         }
     }
 
+    fn saw(&self, key: &Key, version: Option<&str>) {
+        if let Some(version) = version.and_then(|version| version.parse().ok()) {
+            lock(&self.seen).insert(key.clone(), version);
+        }
+    }
+
+    /// The object is gone: what was remembered of it goes too.
+    fn forget(&self, key: &Key) {
+        self.queue.cancel(key);
+        lock(&self.seen).remove(key);
+    }
+
     /// Writes a status that was decided on `object`, waiting out an API server that does not answer.
-    async fn write<K, S>(&self, object: &K, status: &S) -> Result<(), Unwritten<K>>
+    async fn write<K, S>(&self, key: &Key, object: &K, status: &S) -> Result<(), Unwritten<K>>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
         S: Serialize,
@@ -345,16 +358,18 @@ impl Context {
             let error = match apply::status(&self.client, object, status).await {
                 Ok(version) => {
                     self.metrics.written(&K::kind(&()), "written");
-                    if let (Some(uid), Ok(version)) = (&object.meta().uid, version.parse()) {
-                        lock(&self.written).insert(uid.clone(), version);
-                    }
+                    self.saw(key, Some(&version));
                     return Ok(());
                 }
                 Err(ApplyError::Gone) => return Err(Unwritten::Gone),
                 Err(ApplyError::Conflict) => {
                     self.metrics.written(&K::kind(&()), "conflict");
-                    match self.newest(object).await {
-                        Ok(newer) => return newer.map_or(Err(Unwritten::Gone), |newer| Err(Unwritten::Changed(newer))),
+                    match apply::newest(&self.client, object).await {
+                        Ok(None) => return Err(Unwritten::Gone),
+                        Ok(Some(newer)) => {
+                            self.saw(key, newer.meta().resource_version.as_deref());
+                            return Err(Unwritten::Changed(Box::new(newer)));
+                        }
                         Err(error) => error,
                     }
                 }
@@ -372,17 +387,6 @@ impl Context {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(30));
         }
-    }
-
-    /// The object as the API server has it; None where it is gone or another one has its name.
-    async fn newest<K>(&self, object: &K) -> Result<Option<Box<K>>, ApplyError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-    {
-        let api: Api<K> = Api::namespaced(self.client.clone(), object.meta().namespace.as_deref().unwrap_or_default());
-        let newest =
-            api.get_opt(object.meta().name.as_deref().unwrap_or_default()).await.map_err(ApplyError::Refused)?;
-        Ok(newest.filter(|newest| newest.meta().uid == object.meta().uid).map(Box::new))
     }
 
     fn last_asked(&self, uid: &str) -> Option<Timestamp> {
