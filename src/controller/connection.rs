@@ -42,6 +42,9 @@ pub async fn reconcile(object: Arc<Guarded<BigQueryConnection>>, context: Arc<Co
         return Ok(Action::await_change());
     }
     let now = crate::clock::now();
+    if let Some(wait) = context.left_alone(&key, &connection.metadata, now) {
+        return Ok(Action::requeue(wait));
+    }
     let due = next_look(&context, connection, now);
     if due > now {
         return Ok(Action::requeue(super::until(due, now)));
@@ -177,6 +180,8 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
             match context.write(&key, &connection, &status).await {
                 Ok(()) => {}
                 Err(Unwritten::Gone) => return,
+                // Its key results are to know all the same.
+                Err(Unwritten::Refused) => {}
                 // A verdict on an earlier spec says nothing of this one, and answers nothing that was asked since.
                 Err(Unwritten::Changed(newer)) if asks_anew(&connection, &newer) => return,
                 Err(Unwritten::Changed(newer)) => {

@@ -44,12 +44,15 @@ pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>
     if context.is_outdated(&key, &key_result.metadata) {
         return Ok(Action::await_change());
     }
+    let now = crate::clock::now();
+    if let Some(wait) = context.left_alone(&key, &key_result.metadata, now) {
+        return Ok(Action::requeue(wait));
+    }
     let connections = context.all_connections();
     let connections = connections.readable();
     let Some((measured, route)) = gather(&context, key_result, &connections) else {
         return Ok(Action::await_change());
     };
-    let now = crate::clock::now();
     if let Some(running) = context.queue.running(&key) {
         let Some(query) = running.query else {
             // A worker has just taken it, and may send what it saw before this change.
@@ -90,7 +93,7 @@ pub async fn work(job: &Job, context: &Context) {
         let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
         match context.write(&job.key, &key_result, &status).await {
             Ok(()) => return tell(context, &key_result, &status).await,
-            Err(Unwritten::Gone) => return,
+            Err(Unwritten::Gone | Unwritten::Refused) => return,
             // It was written before, and only the answer to that was lost.
             Err(Unwritten::Changed(newer)) if newer.status.as_ref() == Some(&status) => {
                 return tell(context, &key_result, &status).await;

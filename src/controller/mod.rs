@@ -23,7 +23,7 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -99,6 +99,7 @@ struct Context {
     /// The newest resourceVersion that a write of ours made or met, until the watch shows it: no decision is made on an
     /// older object.
     seen: Mutex<HashMap<Key, u64>>,
+    refused: Mutex<HashMap<Key, Refusal>>,
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
 }
@@ -124,6 +125,7 @@ pub async fn run(
         queue: Arc::new(Queue::default()),
         links: Links::default(),
         seen: Mutex::default(),
+        refused: Mutex::default(),
         asked: Mutex::default(),
         client,
         settings,
@@ -256,7 +258,20 @@ enum Unwritten<K> {
     Gone,
     /// Here it is as it is now: decide again.
     Changed(Box<K>),
+    /// The API server would say the same again; the object is left alone for a while.
+    Refused,
 }
+
+/// A status that the API server would not have.
+struct Refusal {
+    /// Of the object that it was decided on.
+    resource_version: Option<String>,
+    until: Timestamp,
+}
+
+/// A status that is refused stays refused until a person mends the object, its definition or our rights. Each new try
+/// may cost a query, as the answer is lost.
+const LEFT_ALONE: SignedDuration = SignedDuration::from_mins(15);
 
 impl Context {
     /// The object, where its text fits our types and it is not being deleted.
@@ -345,6 +360,24 @@ impl Context {
     fn forget(&self, key: &Key) {
         self.queue.cancel(key);
         lock(&self.seen).remove(key);
+        lock(&self.refused).remove(key);
+    }
+
+    fn leave_alone(&self, key: &Key, meta: &ObjectMeta) {
+        let until = crate::clock::now() + LEFT_ALONE;
+        let refusal = Refusal { resource_version: meta.resource_version.clone(), until };
+        lock(&self.refused).insert(key.clone(), refusal);
+    }
+
+    /// How long the object is left alone from `now`, because its status was refused.
+    fn left_alone(&self, key: &Key, meta: &ObjectMeta, now: Timestamp) -> Option<Duration> {
+        let mut refused = lock(&self.refused);
+        let refusal = refused.get(key)?;
+        if refusal.resource_version == meta.resource_version && refusal.until > now {
+            return Some(until(refusal.until, now));
+        }
+        refused.remove(key);
+        None
     }
 
     /// Writes a status that was decided on `object`, waiting out an API server that does not answer.
@@ -362,6 +395,19 @@ impl Context {
                     return Ok(());
                 }
                 Err(ApplyError::Gone) => return Err(Unwritten::Gone),
+                Err(error @ ApplyError::Refused { .. }) => {
+                    self.metrics.written(&K::kind(&()), "refused");
+                    tracing::error!(
+                        kind = %K::kind(&()),
+                        namespace = object.namespace(),
+                        name = object.name_any(),
+                        error = chain(&error),
+                        "a status was refused; the object is left alone for {} min or until it changes",
+                        LEFT_ALONE.as_mins()
+                    );
+                    self.leave_alone(key, object.meta());
+                    return Err(Unwritten::Refused);
+                }
                 Err(ApplyError::Conflict) => {
                     self.metrics.written(&K::kind(&()), "conflict");
                     match apply::newest(&self.client, object).await {
@@ -396,7 +442,7 @@ impl Context {
     fn asked(&self, uid: &str, now: Timestamp) {
         let mut asked = lock(&self.asked);
         // Those of long ago mean nothing any more.
-        asked.retain(|_, last| now.duration_since(*last) < jiff::SignedDuration::from_mins(1));
+        asked.retain(|_, last| now.duration_since(*last) < SignedDuration::from_mins(1));
         asked.insert(uid.to_owned(), now);
     }
 
