@@ -87,18 +87,23 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
 }
 
 fn settings(arguments: &RunArguments, own_namespace: String) -> Settings {
-    let shared_connection_namespaces = match arguments.shared_connection_namespaces.as_slice() {
-        [] => vec![own_namespace],
-        some => some.to_vec(),
-    };
+    let mut shared_connection_namespaces = named(&arguments.shared_connection_namespaces);
+    if shared_connection_namespaces.is_empty() {
+        shared_connection_namespaces.push(own_namespace);
+    }
     Settings {
         gaps: arguments.gaps(),
         shared_connection_namespaces,
-        allowed_endpoints: arguments.allowed_endpoints.clone(),
-        allowed_token_hosts: arguments.allowed_token_hosts.clone(),
-        namespaces: arguments.namespaces.clone(),
+        allowed_endpoints: named(&arguments.allowed_endpoints),
+        allowed_token_hosts: named(&arguments.allowed_token_hosts),
+        namespaces: named(&arguments.namespaces),
         max_concurrent_syncs: arguments.max_concurrent_syncs,
     }
+}
+
+/// An empty variable is read as a list of one empty name, and means none.
+fn named(list: &[String]) -> Vec<String> {
+    list.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// The first signal asks to stop, the second ends at once.

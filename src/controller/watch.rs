@@ -1,7 +1,7 @@
 //! What is watched and kept in memory, and how long a watch may fail.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -82,16 +82,16 @@ where
     }
 }
 
-/// Each namespace to work in, or all at once.
-pub fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
+/// Each namespace to work in, once, or all together.
+pub fn scopes(namespaces: &[String]) -> BTreeSet<Option<String>> {
     match namespaces {
-        [] => vec![None],
+        [] => [None].into(),
         some => some.iter().cloned().map(Some).collect(),
     }
 }
 
 /// Begins to watch a kind.
-pub fn watched<K>(client: &Client, scopes: &[Option<String>], health: &Health) -> (Watched<K>, Vec<Loop<K>>)
+pub fn watched<K>(client: &Client, scopes: &BTreeSet<Option<String>>, health: &Health) -> (Watched<K>, Vec<Loop<K>>)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -206,6 +206,12 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_named_twice_is_watched_once() {
+        assert_eq!(scopes(&["a".to_owned(), "b".to_owned(), "a".to_owned()]).len(), 2);
+        assert_eq!(scopes(&[]), [None].into());
+    }
 
     #[test]
     fn errors_that_keep_coming_add_up_and_single_ones_do_not() {
