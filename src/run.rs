@@ -3,10 +3,7 @@
 use std::{
     io::IsTerminal,
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -73,17 +70,15 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
 
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
-    let surface = Surface { metrics: Arc::new(Metrics::default()), ready: Arc::new(AtomicBool::new(true)) };
-    let (address, serve) = http::listen(arguments.metrics_address, surface.clone()).await?;
+    let metrics = Arc::new(Metrics::default());
+    let surface = Surface { metrics: Arc::clone(&metrics), shutdown: shutdown.clone() };
+    let (address, serve) = http::listen(arguments.metrics_address, surface).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "okr-operator runs");
     let settings = settings(&arguments, own_namespace);
-    let controller = controller::run(client, settings, Arc::clone(&surface.metrics), shutdown);
-    let result = tokio::select! {
-        result = controller => result.map_err(RunError::from),
+    tokio::select! {
+        result = controller::run(client, settings, metrics, shutdown) => result.map_err(RunError::from),
         result = serve => result.map_err(RunError::from),
-    };
-    surface.ready.store(false, Ordering::Relaxed);
-    result
+    }
 }
 
 fn settings(arguments: &RunArguments, own_namespace: String) -> Settings {

@@ -175,13 +175,9 @@ pub async fn run(
         kind = failed => Some(Fatal::Watch(kind.unwrap_or("objects"))),
         ended = tasks.join_next() => ended.map(|ended| ended.unwrap_or_else(Fatal::Panicked)),
     };
-    match ended {
-        Some(fatal) => Err(fatal),
-        None => {
-            stop(&context).await;
-            Ok(())
-        }
-    }
+    // Also after what cannot be mended: a query left alone would run on at BigQuery, and once more after the restart.
+    stop(&context).await;
+    ended.map_or(Ok(()), Err)
 }
 
 /// Takes and does work, for ever.
