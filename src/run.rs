@@ -1,11 +1,6 @@
 //! The operator as a process: from its arguments to its exit code.
 
-use std::{
-    io::IsTerminal,
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};

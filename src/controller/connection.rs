@@ -110,7 +110,9 @@ async fn inspect(context: &Context, connection: &BigQueryConnection, doubted: bo
     let (client, is_new) = match client(context, connection).await {
         Ok(client) => client,
         // What was read a minute ago still counts while the API server does not answer.
-        Err(verdict) if verdict.reason == ConnectionReason::Unavailable && has_client(context, connection) => return None,
+        Err(verdict) if verdict.reason == ConnectionReason::Unavailable && has_client(context, connection) => {
+            return None;
+        }
         Err(verdict) => {
             context.links.change(connection, |link| {
                 link.client = None;
@@ -225,10 +227,7 @@ fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, now: 
 }
 
 /// The client for the connection as it is, and whether it was built anew.
-async fn client(
-    context: &Context,
-    connection: &BigQueryConnection,
-) -> Result<(Arc<bigquery::Client>, bool), Verdict> {
+async fn client(context: &Context, connection: &BigQueryConnection) -> Result<(Arc<bigquery::Client>, bool), Verdict> {
     let destination = destination(context, connection)?;
     let (credentials, secret) = credentials(context, connection).await?;
     let built_from = Some(BuiltFrom { generation: connection.metadata.generation, secret });

@@ -22,17 +22,15 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Client, Resource, ResourceExt,
     api::ObjectMeta,
-    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
+    core::{DeserializeGuard, NamespaceResourceScope},
     runtime::{
         Controller,
         controller::{Action, Error as ControllerError},
-        reflector::{ObjectRef, Store},
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -49,7 +47,7 @@ use self::{
     apply::ApplyError,
     links::Links,
     queue::{Key, Kind, Queue},
-    watch::Watched,
+    watch::{Namespaces, Watched},
 };
 
 /// An object that is kept even where its text does not fit our types: one bad object must not hide the others.
@@ -95,7 +93,7 @@ struct Context {
     key_results: Watched<OkrKeyResult>,
     connections: Watched<BigQueryConnection>,
     /// None where namespaces may not be watched: then nobody's labels are known.
-    namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
+    namespaces: Option<Namespaces>,
     /// The newest resourceVersion that a write of ours made or met, until the watch shows it: no decision is made on an
     /// older object.
     seen: Mutex<HashMap<Key, u64>>,
@@ -307,8 +305,7 @@ impl Context {
     async fn connections_known(&self) {
         self.connections.listed().await;
         if let Some(namespaces) = &self.namespaces {
-            // Its writer ends with its loop, and the process with that.
-            let _ = namespaces.wait_until_ready().await;
+            namespaces.listed().await;
         }
     }
 
@@ -317,19 +314,18 @@ impl Context {
     }
 
     fn namespace_labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
-        let found = self.namespaces.as_ref()?.get(&ObjectRef::new(namespace))?;
-        Some(found.metadata.labels.clone().unwrap_or_default())
+        self.namespaces.as_ref()?.labels(namespace)
     }
 
     /// How many key results use `connection`; None until they have been listed.
     fn linked_key_results(&self, connection: &BigQueryConnection) -> Option<u32> {
-        self.key_results.listed().now_or_never()?;
         let uses = |key_result: &Arc<Guarded<OkrKeyResult>>| {
             let status = key_result.0.as_ref().ok().and_then(|key_result| key_result.status.as_ref());
             let chosen = status.and_then(|status| status.connection.as_ref());
             chosen.is_some_and(|chosen| Some(&chosen.uid) == connection.metadata.uid.as_ref())
         };
-        u32::try_from(self.key_results.all().iter().filter(|one| uses(one)).count()).ok()
+        let count = || self.key_results.all().iter().filter(|one| uses(one)).count();
+        self.key_results.is_listed().then(|| u32::try_from(count()).unwrap_or(u32::MAX))
     }
 
     /// Whether the watch has not yet shown what our own last write to the object made or met.

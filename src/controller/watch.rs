@@ -20,6 +20,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::{Guarded, chain, lock};
 
@@ -37,6 +38,20 @@ pub struct Watched<K: Resource<DynamicType = ()> + 'static> {
 struct Scope<K: Resource<DynamicType = ()> + 'static> {
     store: Store<Guarded<K>>,
     kicks: Kicks<K>,
+    listed: Listed,
+}
+
+/// Fires once the store holds all that exists. `Store::wait_until_ready` wakes one waiter only, and that is the
+/// controller's own.
+type Listed = CancellationToken;
+
+fn tell_listed<T>(listed: &Listed) -> impl FnMut(&watcher::Result<watcher::Event<T>>) + use<T> {
+    let listed = listed.clone();
+    move |event| {
+        if let Ok(watcher::Event::InitDone) = event {
+            listed.cancel();
+        }
+    }
 }
 
 type Kicks<K> = mpsc::UnboundedSender<ObjectRef<Guarded<K>>>;
@@ -64,9 +79,12 @@ where
     /// Waits until the objects that exist have been listed: until then one that is missing may only be unknown.
     pub async fn listed(&self) {
         for scope in self.scopes.values() {
-            // Its writer ends with its loop, and the process with that.
-            let _ = scope.store.wait_until_ready().await;
+            scope.listed.cancelled().await;
         }
+    }
+
+    pub fn is_listed(&self) -> bool {
+        self.scopes.values().all(|scope| scope.listed.is_cancelled())
     }
 
     /// Has the object looked at again.
@@ -110,36 +128,55 @@ where
         };
         let (store, writer) = reflector::store();
         let (kicks, receiver) = mpsc::unbounded();
+        let listed = Listed::new();
         let objects = health
             .observe(watcher(api, watcher::Config::default()).default_backoff(), kind_name::<K>())
             .modify(drop_what_nobody_reads)
             .reflect(writer)
+            .inspect(tell_listed(&listed))
             .touched_objects()
             .boxed();
-        watched.insert(scope.clone(), Scope { store: store.clone(), kicks });
+        watched.insert(scope.clone(), Scope { store: store.clone(), kicks, listed });
         loops.push(Loop { objects, store, kicks: receiver });
     }
     (Watched { scopes: watched }, loops)
 }
 
+/// The labels of all namespaces.
+pub struct Namespaces {
+    store: Store<PartialObjectMeta<Namespace>>,
+    listed: Listed,
+}
+
+impl Namespaces {
+    pub fn labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        let found = self.store.get(&ObjectRef::new(namespace))?;
+        Some(found.metadata.labels.clone().unwrap_or_default())
+    }
+
+    /// Waits until the namespaces that exist have been listed.
+    pub async fn listed(&self) {
+        self.listed.cancelled().await;
+    }
+}
+
 /// Begins to watch the labels of all namespaces. The stream names each namespace whose labels changed.
-pub fn namespaces(
-    client: &Client,
-    health: &Health,
-) -> (Store<PartialObjectMeta<Namespace>>, BoxStream<'static, String>) {
+pub fn namespaces(client: &Client, health: &Health) -> (Namespaces, BoxStream<'static, String>) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let (store, writer) = reflector::store();
+    let listed = Listed::new();
     // A namespace that changes often changes its annotations or status; the memory of its labels must outlast that.
     let for_a_day = PredicateConfig::default().ttl(Duration::from_secs(24 * 3600));
     let changes = health
         .observe(watcher(api, watcher::Config::default()).default_backoff(), "Namespaces")
         .modify(drop_what_nobody_reads)
         .reflect(writer)
+        .inspect(tell_listed(&listed))
         .touched_objects()
         .predicate_filter(predicates::labels, for_a_day)
         .filter_map(|namespace| std::future::ready(namespace.ok().map(|namespace| namespace.name_any())))
         .boxed();
-    (store, changes)
+    (Namespaces { store, listed }, changes)
 }
 
 /// managedFields alone are larger than most of our objects.
