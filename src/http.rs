@@ -1,12 +1,6 @@
 //! Health and metrics over HTTP, on a port of their own.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -16,6 +10,7 @@ use axum::{
     routing::get,
 };
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
@@ -23,8 +18,8 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 pub struct Surface {
     pub metrics: Arc<Metrics>,
-    /// True once the operator runs, false once it stops.
-    pub ready: Arc<AtomicBool>,
+    /// Fired once the operator is to stop.
+    pub shutdown: CancellationToken,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +46,10 @@ pub async fn listen(
 }
 
 async fn ready(State(surface): State<Surface>) -> Response {
-    if surface.ready.load(Ordering::Relaxed) {
-        "ok".into_response()
+    if surface.shutdown.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping").into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready").into_response()
+        "ok".into_response()
     }
 }
 

@@ -52,7 +52,7 @@ impl Metrics {
         self.syncs.get_or_create(&Reason { reason }).inc();
     }
 
-    /// One status write: `written`, `conflict` or `failed`.
+    /// One status write: `written`, `conflict`, `refused` or `failed`.
     pub fn written(&self, kind: &str, result: &'static str) {
         self.writes.get_or_create(&Write { kind: kind.to_owned(), result }).inc();
     }

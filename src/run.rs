@@ -1,14 +1,6 @@
 //! The operator as a process: from its arguments to its exit code.
 
-use std::{
-    io::IsTerminal,
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
@@ -73,32 +65,35 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
 
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
-    let surface = Surface { metrics: Arc::new(Metrics::default()), ready: Arc::new(AtomicBool::new(true)) };
-    let (address, serve) = http::listen(arguments.metrics_address, surface.clone()).await?;
+    let metrics = Arc::new(Metrics::default());
+    let surface = Surface { metrics: Arc::clone(&metrics), shutdown: shutdown.clone() };
+    let (address, serve) = http::listen(arguments.metrics_address, surface).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "okr-operator runs");
     let settings = settings(&arguments, own_namespace);
-    let controller = controller::run(client, settings, Arc::clone(&surface.metrics), shutdown);
-    let result = tokio::select! {
-        result = controller => result.map_err(RunError::from),
+    tokio::select! {
+        result = controller::run(client, settings, metrics, shutdown) => result.map_err(RunError::from),
         result = serve => result.map_err(RunError::from),
-    };
-    surface.ready.store(false, Ordering::Relaxed);
-    result
+    }
 }
 
 fn settings(arguments: &RunArguments, own_namespace: String) -> Settings {
-    let shared_connection_namespaces = match arguments.shared_connection_namespaces.as_slice() {
-        [] => vec![own_namespace],
-        some => some.to_vec(),
-    };
+    let mut shared_connection_namespaces = named(&arguments.shared_connection_namespaces);
+    if shared_connection_namespaces.is_empty() {
+        shared_connection_namespaces.push(own_namespace);
+    }
     Settings {
         gaps: arguments.gaps(),
         shared_connection_namespaces,
-        allowed_endpoints: arguments.allowed_endpoints.clone(),
-        allowed_token_hosts: arguments.allowed_token_hosts.clone(),
-        namespaces: arguments.namespaces.clone(),
+        allowed_endpoints: named(&arguments.allowed_endpoints),
+        allowed_token_hosts: named(&arguments.allowed_token_hosts),
+        namespaces: named(&arguments.namespaces),
         max_concurrent_syncs: arguments.max_concurrent_syncs,
     }
+}
+
+/// An empty variable is read as a list of one empty name, and means none.
+fn named(list: &[String]) -> Vec<String> {
+    list.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// The first signal asks to stop, the second ends at once.

@@ -1,4 +1,5 @@
-//! The one place that writes to the API server: a whole status, and the events about its transitions.
+//! The one place that writes to the API server: a whole status, and the events about its transitions. It reads an object
+//! only where a write of its status met a conflict.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -12,7 +13,7 @@ use kube::{
     api::PostParams,
     core::{NamespaceResourceScope, PartialObjectMeta},
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{event::Transition, hash};
 
@@ -30,8 +31,11 @@ pub enum ApplyError {
     Gone,
     #[error("the API server did not answer within {} s", CALL_TIMEOUT.as_secs())]
     TimedOut,
-    #[error("the API server refused the write or could not be reached")]
-    Refused(#[source] kube::Error),
+    /// Its words are left out: where it finds a status invalid they quote it, and with it what BigQuery said.
+    #[error("the API server refused the write with {code} ({reason})")]
+    Refused { code: u16, reason: String },
+    #[error("the API server failed or could not be reached")]
+    Failed(#[source] kube::Error),
 }
 
 #[derive(Serialize)]
@@ -77,6 +81,17 @@ where
     let parameters = PostParams::default();
     let written = in_time(api.replace_subresource("status", name, &parameters, &update)).await?;
     Ok(written.metadata.resource_version.unwrap_or_default())
+}
+
+/// The object as the API server has it; None where it is gone or another one has its name.
+pub async fn newest<K>(client: &Client, object: &K) -> Result<Option<K>, ApplyError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let meta = object.meta();
+    let api: Api<K> = Api::namespaced(client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let newest = in_time(api.get_opt(meta.name.as_deref().unwrap_or_default())).await?;
+    Ok(newest.filter(|newest| newest.meta().uid == meta.uid))
 }
 
 /// Tells of a transition. An event is a courtesy: its failure is the caller's to log, not to repeat.
@@ -140,11 +155,19 @@ fn reporting_instance() -> String {
 }
 
 async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, ApplyError> {
-    match tokio::time::timeout(CALL_TIMEOUT, call).await {
-        Err(_) => Err(ApplyError::TimedOut),
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(ApplyError::Conflict),
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(ApplyError::Gone),
-        Ok(Err(error)) => Err(ApplyError::Refused(error)),
-    }
+    let error = match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Err(_) => return Err(ApplyError::TimedOut),
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => error,
+    };
+    Err(match error {
+        kube::Error::Api(status) => match status.code {
+            404 => ApplyError::Gone,
+            409 => ApplyError::Conflict,
+            // Asked again as it is, it would say the same again.
+            400 | 403 | 413 | 422 => ApplyError::Refused { code: status.code, reason: status.reason.clone() },
+            _ => ApplyError::Failed(kube::Error::Api(status)),
+        },
+        error => ApplyError::Failed(error),
+    })
 }

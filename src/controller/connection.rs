@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, runtime::controller::Action};
+use kube::{Api, ResourceExt, runtime::controller::Action};
 
 use crate::{
-    api::{BigQueryConnection, BigQueryConnectionStatus, Credentials, Scope, SecretKeyRef},
+    api::{BigQueryConnection, Credentials, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION, Scope, SecretKeyRef},
     bigquery::{self, Destination, Endpoint, TokenSource},
     domain::{
         connection::{self, Checks, ConnectionReason, Verdict},
@@ -17,6 +17,7 @@ use crate::{
 
 use super::{
     Context, Guarded, Infallible, Unwritten,
+    links::{Announced, BuiltFrom},
     queue::{Job, Key, Kind, Lane, Priority},
     reasons,
 };
@@ -34,20 +35,19 @@ const SECRET_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Decides whether the connection is to be looked at now.
 pub async fn reconcile(object: Arc<Guarded<BigQueryConnection>>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let Some(connection) = context.readable(&object) else { return Ok(Action::await_change()) };
-    let key = Key::of(Kind::Connection, connection);
-    if context.is_outdated(&connection.metadata) {
+    let key = Key::of(Kind::Connection, &*object);
+    let Some(connection) = context.readable(&object) else {
+        context.queue.remove(&key);
+        return Ok(Action::await_change());
+    };
+    if context.is_outdated(&key, &connection.metadata) {
         return Ok(Action::await_change());
     }
     let now = crate::clock::now();
-    let announced = context.links.change(&key, connection, |link| {
-        std::mem::replace(&mut link.announced_generation, connection.metadata.generation)
-    });
-    if announced != connection.metadata.generation {
-        // Another spec may be another choice for any key result.
-        context.kick_key_results(|_| true);
+    if let Some(wait) = context.left_alone(&key, &connection.metadata, now) {
+        return Ok(Action::requeue(wait));
     }
-    let due = next_look(&context, &key, connection, now);
+    let due = next_look(&context, connection, now);
     if due > now {
         return Ok(Action::requeue(super::until(due, now)));
     }
@@ -56,12 +56,13 @@ pub async fn reconcile(object: Arc<Guarded<BigQueryConnection>>, context: Arc<Co
 }
 
 /// When the connection is looked at next: not after `now` means now.
-fn next_look(context: &Context, key: &Key, connection: &BigQueryConnection, now: Timestamp) -> Timestamp {
-    let link = context.links.of(key, connection);
-    let Some(read) = link.secret_read_at.filter(|_| link.settled) else { return now };
-    // What is asked for by a change or an annotation is answered by one look; a second apart in case that look wrote nothing.
+fn next_look(context: &Context, connection: &BigQueryConnection, now: Timestamp) -> Timestamp {
+    let link = context.links.of(connection);
+    let Some(read) = link.secret_read_at.filter(|_| link.knows(connection)) else { return now };
+    // What an annotation asks for is answered by one look; a second apart in case that look wrote nothing.
     let asked = connection::is_asked(connection).then_some(read + SignedDuration::from_secs(1));
-    let secret = read + if link.ready { READ_WHILE_READY } else { READ_WHILE_NOT_READY };
+    let is_fine = link.is_ready() || connection.spec.is_suspended();
+    let secret = read + if is_fine { READ_WHILE_READY } else { READ_WHILE_NOT_READY };
     let check = (link.client.is_some() && !connection.spec.is_suspended())
         .then(|| connection::next_check(connection, link.checks, link.known.proven_at, now));
     let count = link.links_changed_at.map(|changed| {
@@ -77,62 +78,76 @@ fn next_look(context: &Context, key: &Key, connection: &BigQueryConnection, now:
 
 /// Takes a connection from the queue.
 pub async fn work(job: &Job, context: &Context) {
+    let Some(connection) = context.connection(&job.key) else { return };
+    let looking = context.links.of(&connection).looking;
+    let _one_at_a_time = looking.lock().await;
     examine(context, &job.key, false).await;
 }
 
-/// Doubts the connection after a query's failure. Returns whether it is Ready after all.
-pub async fn doubt(context: &Context, key: &Key) -> bool {
-    examine(context, key, true).await;
-    context.connection(key).is_some_and(|connection| context.links.of(key, &connection).ready)
+/// Has the connection looked at after a query's failure, at most once a minute. Returns whether it is Ready after all.
+pub async fn doubt(context: &Context, connection: &BigQueryConnection) -> bool {
+    let looking = context.links.of(connection).looking;
+    let _one_at_a_time = looking.lock().await;
+    let now = crate::clock::now();
+    let link = context.links.of(connection);
+    if link.checks.last.max(link.doubted_at).is_none_or(|last| last + DOUBTS_APART <= now) {
+        context.links.change(connection, |link| link.doubted_at = Some(now));
+        examine(context, &Key::of(Kind::Connection, connection), true).await;
+    }
+    context.links.of(connection).is_ready()
 }
 
-/// Looks at the Secret, at the connection itself where that is due, and writes the status where it changed.
+/// Looks at the Secret, at the connection itself where that is due, and writes the status where it changed. Only for
+/// the holder of the link's `looking`.
 async fn examine(context: &Context, key: &Key, doubted: bool) {
     let Some(connection) = context.connection(key) else { return };
-    let checking = context.links.of(key, &connection).checking;
-    let _one_at_a_time = checking.lock().await;
-    let now = crate::clock::now();
-    let link = context.links.of(key, &connection);
-    if doubted && link.checks.last.is_some_and(|last| last + DOUBTS_APART > now) {
-        return;
-    }
-    let verdict = inspect(context, key, &connection, doubted).await;
-    settle(context, key, &connection, verdict).await;
+    let verdict = inspect(context, &connection, doubted).await;
+    settle(context, &connection, verdict).await;
 }
 
 /// What there is to say about the connection; None where nothing new was asked.
-async fn inspect(context: &Context, key: &Key, connection: &BigQueryConnection, doubted: bool) -> Option<Verdict> {
+async fn inspect(context: &Context, connection: &BigQueryConnection, doubted: bool) -> Option<Verdict> {
     let now = crate::clock::now();
-    context.links.change(key, connection, |link| link.secret_read_at = Some(now));
+    context.links.change(connection, |link| link.secret_read_at = Some(now));
     if connection.spec.is_suspended() {
         let message = "The connection is suspended; nothing is sent through it.".to_owned();
         return Some(Verdict::new(ConnectionReason::Suspended, message));
     }
-    let (client, is_new) = match client(context, key, connection).await {
+    let (client, is_new) = match client(context, connection).await {
         Ok(client) => client,
+        // What was read a minute ago still counts while the API server does not answer.
+        Err(verdict) if verdict.reason == ConnectionReason::Unavailable && has_client(context, connection) => {
+            return None;
+        }
         Err(verdict) => {
-            context.links.change(key, connection, |link| {
+            context.links.change(connection, |link| {
                 link.client = None;
                 link.built_from = None;
             });
             return Some(verdict);
         }
     };
-    let link = context.links.of(key, connection);
+    let link = context.links.of(connection);
     let due = connection::next_check(connection, link.checks, link.known.proven_at, now) <= now;
     // After a restart the first client is new, yet the status tells what the last check found.
-    let changed = is_new && link.settled;
+    let changed = is_new && link.announced.is_some();
     if !(due || changed || doubted) {
         return None;
     }
-    Some(check(context, key, connection, &client).await)
+    Some(check(context, connection, &client).await)
+}
+
+/// Whether there is a client for the connection's present spec.
+fn has_client(context: &Context, connection: &BigQueryConnection) -> bool {
+    let built_from = context.links.of(connection).built_from;
+    built_from.is_some_and(|built_from| built_from.generation == connection.metadata.generation)
 }
 
 /// Asks BigQuery, free of charge, and remembers what it said.
-async fn check(context: &Context, key: &Key, connection: &BigQueryConnection, client: &bigquery::Client) -> Verdict {
+async fn check(context: &Context, connection: &BigQueryConnection, client: &bigquery::Client) -> Verdict {
     let result = client.check().await;
     let now = crate::clock::now();
-    let principal = context.links.change(key, connection, |link| {
+    let principal = context.links.change(connection, |link| {
         let failures = if result.is_ok() { 0 } else { link.checks.failures + 1 };
         link.checks = Checks { last: Some(now), failures };
         if result.is_ok() {
@@ -152,13 +167,14 @@ async fn check(context: &Context, key: &Key, connection: &BigQueryConnection, cl
 }
 
 /// Writes the status where it changed, and tells the key results what concerns them.
-async fn settle(context: &Context, key: &Key, connection: &BigQueryConnection, verdict: Option<Verdict>) {
+async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Option<Verdict>) {
+    let key = Key::of(Kind::Connection, connection);
     let mut connection = connection.clone();
     loop {
         let now = crate::clock::now();
         let linked = context.linked_key_results(&connection);
-        let link = context.links.change(key, &connection, |link| {
-            link.known.linked_key_results = linked;
+        let link = context.links.change(&connection, |link| {
+            link.known.linked_key_results = linked.unwrap_or(link.known.linked_key_results);
             link.links_changed_at = None;
             link.clone()
         });
@@ -170,80 +186,72 @@ async fn settle(context: &Context, key: &Key, connection: &BigQueryConnection, v
             && status.last_handled_reconcile_at == before.last_handled_reconcile_at;
         let too_soon = link.facts_written_at.is_some_and(|written| written + FACTS_APART > now);
         if status != before && !(only_facts && too_soon) {
-            match context.write(&connection, &status).await {
+            match context.write(&key, &connection, &status).await {
                 Ok(()) => {}
                 Err(Unwritten::Gone) => return,
-                // The verdict is of another spec; the watch brings this one.
-                Err(Unwritten::Changed(newer)) if newer.metadata.generation != connection.metadata.generation => return,
+                // Its key results are to know all the same.
+                Err(Unwritten::Refused) => {}
+                // A verdict on an earlier spec says nothing of this one, and answers nothing that was asked since.
+                Err(Unwritten::Changed(newer)) if asks_anew(&connection, &newer) => return,
                 Err(Unwritten::Changed(newer)) => {
                     connection = *newer;
                     continue;
                 }
             }
-            tell(context, &connection, &status, verdict.as_ref()).await;
+            let transition = verdict.as_ref().and_then(|verdict| connection::transition(&before, &status, verdict));
+            context.tell(&connection, transition).await;
             if only_facts {
-                context.links.change(key, &connection, |link| link.facts_written_at = Some(now));
+                context.links.change(&connection, |link| link.facts_written_at = Some(now));
             }
         }
         connection.status = Some(status);
-        announce(context, key, &connection, now);
+        announce(context, &key, &connection, now);
         return;
     }
 }
 
-async fn tell(
-    context: &Context,
-    connection: &BigQueryConnection,
-    status: &BigQueryConnectionStatus,
-    verdict: Option<&Verdict>,
-) {
-    let before = connection.status.clone().unwrap_or_default();
-    let transition = verdict.and_then(|verdict| connection::transition(&before, status, verdict));
-    context.tell(connection, transition).await;
+/// Whether `newer` asks for a look of its own.
+fn asks_anew(connection: &BigQueryConnection, newer: &BigQueryConnection) -> bool {
+    let asked = |connection: &BigQueryConnection| {
+        [REFRESH_ANNOTATION, RECONCILE_AT_ANNOTATION].map(|name| connection.annotations().get(name).cloned())
+    };
+    newer.metadata.generation != connection.metadata.generation || asked(newer) != asked(connection)
 }
 
-/// Has the key results looked at again after a change that may concern them.
+/// Has the key results that may use the connection looked at again where its spec, Secret or readiness is news to them.
 fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, now: Timestamp) {
-    let ready = connection::is_ready(connection);
-    let news = context.links.change(key, connection, |link| {
-        if link.settled && link.ready != ready {
+    let is_news = context.links.change(connection, |link| {
+        let announced = Announced {
+            generation: connection.metadata.generation,
+            built_from: link.built_from.clone(),
+            ready: connection::is_ready(connection),
+        };
+        let before = link.announced.replace(announced);
+        if before.is_some() && before != link.announced {
             link.changed_at = Some(now);
         }
-        let news = !link.settled || link.announced_change != link.changed_at;
-        link.announced_change = link.changed_at;
-        link.settled = true;
-        link.ready = ready;
-        news
+        before != link.announced
     });
-    if news {
-        context.kick_key_results(|_| true);
+    if is_news {
+        context.kick_users(key);
     }
 }
 
 /// The client for the connection as it is, and whether it was built anew.
-async fn client(
-    context: &Context,
-    key: &Key,
-    connection: &BigQueryConnection,
-) -> Result<(Arc<bigquery::Client>, bool), Verdict> {
+async fn client(context: &Context, connection: &BigQueryConnection) -> Result<(Arc<bigquery::Client>, bool), Verdict> {
     let destination = destination(context, connection)?;
-    let generation = connection.metadata.generation.unwrap_or_default();
     let (credentials, secret) = credentials(context, connection).await?;
-    let link = context.links.of(key, connection);
-    if let Some(client) = link.client
-        && link.built_from.as_ref() == Some(&(generation, secret.clone()))
-    {
+    let built_from = Some(BuiltFrom { generation: connection.metadata.generation, secret });
+    let link = context.links.of(connection);
+    if let Some(client) = link.client.filter(|_| link.built_from == built_from) {
         return Ok((client, false));
     }
     let principal = credentials.principal().map(str::to_owned);
     let tokens = Arc::new(TokenSource::new(credentials, scopes(&connection.spec.scopes)));
     let client = Arc::new(bigquery::Client::new(destination, tokens, context.http.clone()));
-    context.links.change(key, connection, |link| {
-        if link.settled {
-            link.changed_at = Some(crate::clock::now());
-        }
+    context.links.change(connection, |link| {
         link.client = Some(Arc::clone(&client));
-        link.built_from = Some((generation, secret));
+        link.built_from = built_from;
         link.known.principal = principal;
     });
     Ok((client, true))
@@ -356,7 +364,7 @@ async fn secret_entry(
 
 /// A connection was deleted.
 pub fn forget(context: &Context, key: &Key) {
-    context.queue.cancel(key);
-    context.links.forget(key);
-    context.kick_key_results(|_| true);
+    context.forget(key);
+    context.links.keep(&context.all_connections().readable());
+    context.kick_users(key);
 }

@@ -1,6 +1,6 @@
 //! The loop of `OkrKeyResult`: gather, decide, apply.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{ResourceExt, runtime::controller::Action};
@@ -23,25 +23,42 @@ use crate::{
 use super::{
     Context, Guarded, Infallible, Unwritten,
     links::Link,
-    queue::{Job, Key, Lane, Priority, Running},
+    queue::{Job, Key, Lane, Priority},
     reasons,
 };
 
+/// What a worker took is looked at again after this long: by then it is known which query runs.
+const JUST_TAKEN: Duration = Duration::from_secs(1);
+
+/// What waits for its turn is looked at again this often: behind slow queries its value goes stale and its day ends.
+const WHILE_IN_QUEUE: Duration = Duration::from_secs(60);
+
 /// Decides what is to be done about the key result now, and asks for it.
 pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let Some(key_result) = context.readable(&object) else { return Ok(Action::await_change()) };
-    let key = Key::of(super::queue::Kind::KeyResult, key_result);
-    if context.is_outdated(&key_result.metadata) {
+    let key = Key::of(super::queue::Kind::KeyResult, &*object);
+    let Some(key_result) = context.readable(&object) else {
+        // On its way out, or not to be understood any more: nothing is wanted for it.
+        context.queue.cancel(&key);
         return Ok(Action::await_change());
+    };
+    if context.is_outdated(&key, &key_result.metadata) {
+        return Ok(Action::await_change());
+    }
+    let now = crate::clock::now();
+    if let Some(wait) = context.left_alone(&key, &key_result.metadata, now) {
+        return Ok(Action::requeue(wait));
     }
     let connections = context.all_connections();
     let connections = connections.readable();
     let Some((measured, route)) = gather(&context, key_result, &connections) else {
         return Ok(Action::await_change());
     };
-    let now = crate::clock::now();
     if let Some(running) = context.queue.running(&key) {
-        if !is_wanted(&running, &measured, &route, now) {
+        let Some(query) = running.query else {
+            // A worker has just taken it, and may send what it saw before this change.
+            return Ok(Action::requeue(JUST_TAKEN));
+        };
+        if query.uid != measured.uid || !is_wanted(&query.fingerprint, &measured, &route, now) {
             running.cancel.cancel();
         }
         return Ok(Action::await_change());
@@ -57,7 +74,7 @@ pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>
             return Ok(moment.map_or_else(Action::await_change, |moment| Action::requeue(super::until(moment, now))));
         }
     }
-    Ok(Action::await_change())
+    Ok(Action::requeue(WHILE_IN_QUEUE))
 }
 
 /// Takes a key result from the queue: runs its query if one is due, and writes what that and the day make of its status.
@@ -68,17 +85,19 @@ pub async fn work(job: &Job, context: &Context) {
         Tried::NotNeeded => None,
         Tried::Done(attempt) => Some(attempt),
     };
-    // While the query ran the object may have changed: a new target counts at once, a new query makes this answer void.
-    let Some(mut key_result) = context.key_result(&job.key) else { return };
+    // While the query ran the object may have changed: a new target counts at once, a new query makes this answer void,
+    // and an object made anew under the name starts afresh.
+    let uid = key_result.metadata.uid;
+    let Some(mut key_result) = context.key_result(&job.key).filter(|now| now.metadata.uid == uid) else { return };
     loop {
         let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
-        match context.write(&key_result, &status).await {
-            Ok(()) => {
-                count_links(context, &key_result, &status);
-                let before = key_result.status.clone().unwrap_or_default();
-                return context.tell(&key_result, event::transitions(&before, &status)).await;
+        match context.write(&job.key, &key_result, &status).await {
+            Ok(()) => return tell(context, &key_result, &status).await,
+            Err(Unwritten::Gone | Unwritten::Refused) => return,
+            // It was written before, and only the answer to that was lost.
+            Err(Unwritten::Changed(newer)) if newer.status.as_ref() == Some(&status) => {
+                return tell(context, &key_result, &status).await;
             }
-            Err(Unwritten::Gone) => return,
             Err(Unwritten::Changed(newer)) => key_result = *newer,
         }
     }
@@ -89,12 +108,11 @@ fn decide(context: &Context, key_result: &OkrKeyResult, attempt: Option<&Attempt
     let connections = context.all_connections();
     let connections = connections.readable();
     let (measured, route) = gather(context, key_result, &connections)?;
-    if let Some(attempt) = attempt
-        && current_fingerprint(&measured, &route).as_deref() != Some(attempt.fingerprint.as_str())
-    {
+    let now = crate::clock::now();
+    if attempt.is_some_and(|attempt| !is_wanted(&attempt.fingerprint, &measured, &route, now)) {
         return None;
     }
-    let status = status::next(&measured, &route, attempt, &context.settings.gaps, crate::clock::now());
+    let status = status::next(&measured, &route, attempt, &context.settings.gaps, now);
     (status != *measured.status).then_some(status)
 }
 
@@ -108,13 +126,19 @@ fn count_links(context: &Context, key_result: &OkrKeyResult, status: &MeasuredSt
         let key = Key { kind: super::queue::Kind::Connection, namespace: namespace.clone(), name: name.clone() };
         if let Some(connection) = context.connection(&key) {
             let now = crate::clock::now();
-            context.links.change(&key, &connection, |link| link.links_changed_at.get_or_insert(now).to_owned());
+            context.links.change(&connection, |link| link.links_changed_at.get_or_insert(now).to_owned());
             context.kick(&key);
         }
     }
 }
 
-/// The key result and its way to BigQuery. None while its connection was not looked at yet, which is told of once it was.
+async fn tell(context: &Context, key_result: &OkrKeyResult, status: &MeasuredStatus) {
+    count_links(context, key_result, status);
+    let before = key_result.status.clone().unwrap_or_default();
+    context.tell(key_result, event::transitions(&before, status)).await;
+}
+
+/// The key result and its way to BigQuery. None while its connection was not looked at as it is now, which is told of once it was.
 fn gather<'a>(
     context: &Context,
     key_result: &'a OkrKeyResult,
@@ -137,8 +161,9 @@ fn gather<'a>(
     match choice::choose(seeker, connections, &context.settings.shared_connection_namespaces) {
         Err(none) => Some((measured, Err(none))),
         Ok(connection) => {
-            let link = context.links.of(&connection_key(connection), connection);
-            link.settled.then(|| (measured, Ok(through(connection, &link, crate::clock::now()))))
+            let link = context.links.of(connection);
+            let is_known = link.knows(connection) || connection.spec.is_suspended();
+            is_known.then(|| (measured, Ok(through(connection, &link, crate::clock::now()))))
         }
     }
 }
@@ -147,7 +172,7 @@ fn through<'a>(connection: &'a BigQueryConnection, link: &Link, now: Timestamp) 
     let budget = connection.spec.maximum_bytes_per_day();
     Through {
         connection,
-        ready: link.ready && (link.client.is_some() || connection.spec.is_suspended()),
+        ready: link.is_ready(),
         within_budget: budget.is_none_or(|budget| connection::bytes_of_day(&link.known, now) < budget.0),
         changed_at: link.changed_at,
     }
@@ -164,15 +189,13 @@ fn current_fingerprint(measured: &Measured<'_>, route: &Route<'_>) -> Option<Str
     }
 }
 
-/// Whether the query that runs is still the object's, and nobody put the object to rest meanwhile.
-fn is_wanted(running: &Running, measured: &Measured<'_>, route: &Route<'_>, now: Timestamp) -> bool {
-    let Some(query) = &running.query else { return true };
+/// Whether the query that runs or was answered is still the object's, and nobody put the object to rest meanwhile.
+fn is_wanted(fingerprint: &str, measured: &Measured<'_>, route: &Route<'_>, now: Timestamp) -> bool {
     let rests = matches!(
         schedule::plan(measured, route, now, None),
         Plan::Hold { reason: Reason::Closed | Reason::Postponed | Reason::Suspended | Reason::ConnectionSuspended, .. }
     );
-    let same = current_fingerprint(measured, route).as_deref() == Some(query.fingerprint.as_str());
-    query.uid == measured.uid && same && !rests
+    current_fingerprint(measured, route).as_deref() == Some(fingerprint) && !rests
 }
 
 fn lane(route: &Route<'_>) -> (Lane, Option<usize>) {
@@ -220,8 +243,7 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
         return Tried::NotNow;
     }
     let (Source::BigQuery(source), Ok(through)) = (measured.source, route) else { return Tried::NotNow };
-    let connection_key = connection_key(through.connection);
-    let Some(client) = context.links.of(&connection_key, through.connection).client else { return Tried::NotNow };
+    let Some(client) = context.links.of(through.connection).client else { return Tried::NotNow };
     let fingerprint = schedule::fingerprint(&measured, source, through.connection);
     job.runs(measured.uid, &fingerprint);
     if matches!(why, Why::QueryChanged | Why::Refresh) {
@@ -229,7 +251,7 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     }
     let Some(query) = query(&measured, source, through.connection, now) else { return Tried::NotNow };
     let answer = send(job, context, &client, &query, kind).await;
-    let outcome = match judge(context, &connection_key, through.connection, &client, answer).await {
+    let outcome = match judge(context, through.connection, &client, answer).await {
         Some(outcome) => outcome,
         None => return Tried::NotNow,
     };
@@ -277,12 +299,10 @@ async fn send(
 ) -> Result<Option<bigquery::Answer>, bigquery::Error> {
     match kind {
         Kind::DryRun => {
-            client.dry_run(query).await?;
+            dry_run(job, client, query).await?;
             return Ok(None);
         }
-        Kind::CheckedQuery => {
-            client.dry_run(query).await?;
-        }
+        Kind::CheckedQuery => dry_run(job, client, query).await?,
         Kind::Query => {}
     }
     let started = std::time::Instant::now();
@@ -291,11 +311,19 @@ async fn send(
     answer.map(Some)
 }
 
+/// A dry run leaves nothing behind at BigQuery: once it is not wanted any more, nobody waits for it.
+async fn dry_run(job: &Job, client: &bigquery::Client, query: &bigquery::Query<'_>) -> Result<(), bigquery::Error> {
+    tokio::select! {
+        biased;
+        () = job.cancel.cancelled() => Err(bigquery::ErrorKind::Cancelled.into()),
+        answer = client.dry_run(query) => answer.map(drop),
+    }
+}
+
 /// The outcome. None where the query was cancelled, or where it failed because its connection does not work: then the
 /// connection says why, and the key result is held by it.
 async fn judge(
     context: &Context,
-    connection_key: &Key,
     connection: &BigQueryConnection,
     client: &Arc<bigquery::Client>,
     answer: Result<Option<bigquery::Answer>, bigquery::Error>,
@@ -303,13 +331,13 @@ async fn judge(
     match answer {
         Ok(None) => Some(Outcome::DryRunPassed),
         Ok(Some(answer)) => {
-            context.count_bytes(connection_key, connection, answer.job.bytes_processed);
+            context.count_bytes(connection, answer.job.bytes_processed);
             Some(measured(answer))
         }
         Err(error) => {
             if reasons::doubts_connection(error.kind) {
-                let ready = super::connection::doubt(context, connection_key).await;
-                let now = context.links.of(connection_key, connection).client;
+                let ready = super::connection::doubt(context, connection).await;
+                let now = context.links.of(connection).client;
                 // With another Secret the query deserves another try.
                 let renewed = now.is_some_and(|now| !Arc::ptr_eq(&now, client));
                 if !ready || renewed {
@@ -347,5 +375,5 @@ fn count(context: &Context, outcome: &Outcome) {
 
 /// A key result was deleted.
 pub fn forget(context: &Context, key: &Key) {
-    context.queue.cancel(key);
+    context.forget(key);
 }

@@ -23,9 +23,9 @@ use std::{
 };
 
 use futures::StreamExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Client, Resource, ResourceExt,
     api::ObjectMeta,
     core::{DeserializeGuard, NamespaceResourceScope},
     runtime::{
@@ -94,8 +94,10 @@ struct Context {
     connections: Watched<BigQueryConnection>,
     /// None where namespaces may not be watched: then nobody's labels are known.
     namespaces: Option<Namespaces>,
-    /// The resourceVersion of our last write, by uid, until the watch shows it: no decision is made on an older object.
-    written: Mutex<HashMap<String, u64>>,
+    /// The newest resourceVersion that a write of ours made or met, until the watch shows it: no decision is made on an
+    /// older object.
+    seen: Mutex<HashMap<Key, u64>>,
+    refused: Mutex<HashMap<Key, Refusal>>,
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
 }
@@ -118,9 +120,10 @@ pub async fn run(
     };
     let context = Arc::new(Context {
         http: crate::bigquery::http_client().map_err(Fatal::Http)?,
-        queue: Arc::new(Queue::default()),
+        queue: Arc::new(Queue::new(usize::from(settings.max_concurrent_syncs))),
         links: Links::default(),
-        written: Mutex::default(),
+        seen: Mutex::default(),
+        refused: Mutex::default(),
         asked: Mutex::default(),
         client,
         settings,
@@ -136,7 +139,7 @@ pub async fn run(
         tasks.spawn(async move {
             changes
                 .for_each(|namespace| {
-                    context.kick_key_results(|key_result| *key_result == namespace);
+                    context.kick_namespace(&namespace);
                     std::future::ready(())
                 })
                 .await;
@@ -157,7 +160,6 @@ pub async fn run(
     for one in key_result_loops {
         let context = Arc::clone(&context);
         tasks.spawn(async move {
-            // A connection that is not known yet would look like one that does not exist.
             context.connections_known().await;
             drive("OkrKeyResults", one, key_result::reconcile, key_result::forget, Kind::KeyResult, context).await
         });
@@ -171,13 +173,9 @@ pub async fn run(
         kind = failed => Some(Fatal::Watch(kind.unwrap_or("objects"))),
         ended = tasks.join_next() => ended.map(|ended| ended.unwrap_or_else(Fatal::Panicked)),
     };
-    match ended {
-        Some(fatal) => Err(fatal),
-        None => {
-            stop(&context).await;
-            Ok(())
-        }
-    }
+    // Also after what cannot be mended: a query left alone would run on at BigQuery, and once more after the restart.
+    stop(&context).await;
+    ended.map_or(Ok(()), Err)
 }
 
 /// Takes and does work, for ever.
@@ -254,7 +252,20 @@ enum Unwritten<K> {
     Gone,
     /// Here it is as it is now: decide again.
     Changed(Box<K>),
+    /// The API server would say the same again; the object is left alone for a while.
+    Refused,
 }
+
+/// A status that the API server would not have.
+struct Refusal {
+    /// Of the object that it was decided on.
+    resource_version: Option<String>,
+    until: Timestamp,
+}
+
+/// A status that is refused stays refused until a person mends the object, its definition or our rights. Each new try
+/// may cost a query, as the answer is lost.
+const LEFT_ALONE: SignedDuration = SignedDuration::from_mins(15);
 
 impl Context {
     /// The object, where its text fits our types and it is not being deleted.
@@ -277,23 +288,24 @@ impl Context {
 
     /// The key result as the watch shows it; None where it is gone, unreadable or older than our own last write.
     fn key_result(&self, key: &Key) -> Option<OkrKeyResult> {
-        self.current(self.key_results.get(&key.namespace, &key.name)?)
+        self.current(key, self.key_results.get(&key.namespace, &key.name)?)
     }
 
     /// The same of a connection.
     fn connection(&self, key: &Key) -> Option<BigQueryConnection> {
-        self.current(self.connections.get(&key.namespace, &key.name)?)
+        self.current(key, self.connections.get(&key.namespace, &key.name)?)
     }
 
-    fn current<K: Resource<DynamicType = ()> + Clone>(&self, object: Arc<Guarded<K>>) -> Option<K> {
-        self.readable(&object).filter(|object| !self.is_outdated(object.meta())).cloned()
+    fn current<K: Resource<DynamicType = ()> + Clone>(&self, key: &Key, object: Arc<Guarded<K>>) -> Option<K> {
+        self.readable(&object).filter(|object| !self.is_outdated(key, object.meta())).cloned()
     }
 
-    /// Waits until all that the choice of a connection depends on is known.
+    /// Waits until all connections, and the labels that they select namespaces by, have been listed. Key results that
+    /// were decided before would lose their connection, and be synced once more when it appears.
     async fn connections_known(&self) {
-        self.connections.known().await;
+        self.connections.listed().await;
         if let Some(namespaces) = &self.namespaces {
-            namespaces.known().await;
+            namespaces.listed().await;
         }
     }
 
@@ -305,32 +317,63 @@ impl Context {
         self.namespaces.as_ref()?.labels(namespace)
     }
 
-    /// How many key results use `connection`.
-    fn linked_key_results(&self, connection: &BigQueryConnection) -> u32 {
+    /// How many key results use `connection`; None until they have been listed.
+    fn linked_key_results(&self, connection: &BigQueryConnection) -> Option<u32> {
         let uses = |key_result: &Arc<Guarded<OkrKeyResult>>| {
             let status = key_result.0.as_ref().ok().and_then(|key_result| key_result.status.as_ref());
             let chosen = status.and_then(|status| status.connection.as_ref());
             chosen.is_some_and(|chosen| Some(&chosen.uid) == connection.metadata.uid.as_ref())
         };
-        u32::try_from(self.key_results.all().iter().filter(|one| uses(one)).count()).unwrap_or(u32::MAX)
+        let count = || self.key_results.all().iter().filter(|one| uses(one)).count();
+        self.key_results.is_listed().then(|| u32::try_from(count()).unwrap_or(u32::MAX))
     }
 
-    /// Whether the watch has not yet shown our own last write to the object.
-    fn is_outdated(&self, meta: &ObjectMeta) -> bool {
-        let mut written = lock(&self.written);
-        let Some(uid) = &meta.uid else { return false };
-        match (written.get(uid), meta.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok())) {
-            (Some(ours), Some(shown)) if shown < *ours => true,
+    /// Whether the watch has not yet shown what our own last write to the object made or met.
+    fn is_outdated(&self, key: &Key, meta: &ObjectMeta) -> bool {
+        let mut seen = lock(&self.seen);
+        let shown = meta.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok());
+        match (seen.get(key), shown) {
+            (Some(newest), Some(shown)) if shown < *newest => true,
             (Some(_), _) => {
-                written.remove(uid);
+                seen.remove(key);
                 false
             }
             (None, _) => false,
         }
     }
 
+    fn saw(&self, key: &Key, version: Option<&str>) {
+        if let Some(version) = version.and_then(|version| version.parse().ok()) {
+            lock(&self.seen).insert(key.clone(), version);
+        }
+    }
+
+    /// The object is gone: what was remembered of it goes too.
+    fn forget(&self, key: &Key) {
+        self.queue.cancel(key);
+        lock(&self.seen).remove(key);
+        lock(&self.refused).remove(key);
+    }
+
+    fn leave_alone(&self, key: &Key, meta: &ObjectMeta) {
+        let until = crate::clock::now() + LEFT_ALONE;
+        let refusal = Refusal { resource_version: meta.resource_version.clone(), until };
+        lock(&self.refused).insert(key.clone(), refusal);
+    }
+
+    /// How long the object is left alone from `now`, because its status was refused.
+    fn left_alone(&self, key: &Key, meta: &ObjectMeta, now: Timestamp) -> Option<Duration> {
+        let mut refused = lock(&self.refused);
+        let refusal = refused.get(key)?;
+        if refusal.resource_version == meta.resource_version && refusal.until > now {
+            return Some(until(refusal.until, now));
+        }
+        refused.remove(key);
+        None
+    }
+
     /// Writes a status that was decided on `object`, waiting out an API server that does not answer.
-    async fn write<K, S>(&self, object: &K, status: &S) -> Result<(), Unwritten<K>>
+    async fn write<K, S>(&self, key: &Key, object: &K, status: &S) -> Result<(), Unwritten<K>>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
         S: Serialize,
@@ -340,16 +383,31 @@ impl Context {
             let error = match apply::status(&self.client, object, status).await {
                 Ok(version) => {
                     self.metrics.written(&K::kind(&()), "written");
-                    if let (Some(uid), Ok(version)) = (&object.meta().uid, version.parse()) {
-                        lock(&self.written).insert(uid.clone(), version);
-                    }
+                    self.saw(key, Some(&version));
                     return Ok(());
                 }
                 Err(ApplyError::Gone) => return Err(Unwritten::Gone),
+                Err(error @ ApplyError::Refused { .. }) => {
+                    self.metrics.written(&K::kind(&()), "refused");
+                    tracing::error!(
+                        kind = %K::kind(&()),
+                        namespace = object.namespace(),
+                        name = object.name_any(),
+                        error = chain(&error),
+                        "a status was refused; the object is left alone for {} min or until it changes",
+                        LEFT_ALONE.as_mins()
+                    );
+                    self.leave_alone(key, object.meta());
+                    return Err(Unwritten::Refused);
+                }
                 Err(ApplyError::Conflict) => {
                     self.metrics.written(&K::kind(&()), "conflict");
-                    match self.newest(object).await {
-                        Ok(newer) => return newer.map_or(Err(Unwritten::Gone), |newer| Err(Unwritten::Changed(newer))),
+                    match apply::newest(&self.client, object).await {
+                        Ok(None) => return Err(Unwritten::Gone),
+                        Ok(Some(newer)) => {
+                            self.saw(key, newer.meta().resource_version.as_deref());
+                            return Err(Unwritten::Changed(Box::new(newer)));
+                        }
                         Err(error) => error,
                     }
                 }
@@ -388,17 +446,6 @@ impl Context {
         }
     }
 
-    /// The object as the API server has it; None where it is gone or another one has its name.
-    async fn newest<K>(&self, object: &K) -> Result<Option<Box<K>>, ApplyError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-    {
-        let api: Api<K> = Api::namespaced(self.client.clone(), object.meta().namespace.as_deref().unwrap_or_default());
-        let newest =
-            api.get_opt(object.meta().name.as_deref().unwrap_or_default()).await.map_err(ApplyError::Refused)?;
-        Ok(newest.filter(|newest| newest.meta().uid == object.meta().uid).map(Box::new))
-    }
-
     fn last_asked(&self, uid: &str) -> Option<Timestamp> {
         lock(&self.asked).get(uid).copied()
     }
@@ -406,15 +453,15 @@ impl Context {
     fn asked(&self, uid: &str, now: Timestamp) {
         let mut asked = lock(&self.asked);
         // Those of long ago mean nothing any more.
-        asked.retain(|_, last| now.duration_since(*last) < jiff::SignedDuration::from_mins(1));
+        asked.retain(|_, last| now.duration_since(*last) < SignedDuration::from_mins(1));
         asked.insert(uid.to_owned(), now);
     }
 
     /// Counts what a good query read. It also proves its connection.
-    fn count_bytes(&self, key: &Key, connection: &BigQueryConnection, bytes: u64) {
+    fn count_bytes(&self, connection: &BigQueryConnection, bytes: u64) {
         let now = crate::clock::now();
         self.metrics.bytes_processed.inc_by(bytes);
-        self.links.change(key, connection, |link| {
+        self.links.change(connection, |link| {
             link.known.bytes_today = connection_domain::bytes_of_day(&link.known, now).saturating_add(bytes);
             link.known.proven_at = Some(now);
         });
@@ -428,14 +475,35 @@ impl Context {
         }
     }
 
-    /// Has the key results of all namespaces that `concerned` picks looked at again.
-    fn kick_key_results(&self, concerned: impl Fn(&str) -> bool) {
-        for key_result in self.key_results.all() {
-            let meta = key_result.meta();
-            if let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name)
-                && concerned(namespace)
-            {
-                self.key_results.kick(namespace, name);
+    /// Has the key results of one namespace looked at again.
+    fn kick_namespace(&self, namespace: &str) {
+        self.kick_key_results(|key_result| key_result.metadata.namespace.as_deref() == Some(namespace));
+    }
+
+    /// Has the key results looked at again whose choice `connection` may be. Many connections begin at the same time:
+    /// were all key results meant each time, the queue of those to be looked at would grow to the product of both.
+    fn kick_users(&self, connection: &Key) {
+        let found_from = |namespace: &str| {
+            namespace == connection.namespace
+                || self.settings.shared_connection_namespaces.contains(&connection.namespace)
+        };
+        self.kick_key_results(|key_result| {
+            let namespace = key_result.metadata.namespace.as_deref().unwrap_or_default();
+            match key_result.spec.big_query.as_ref().map(|source| &source.connection_ref) {
+                None => false,
+                Some(None) => found_from(namespace),
+                Some(Some(reference)) => {
+                    reference.name == connection.name
+                        && reference.namespace.as_deref().unwrap_or(namespace) == connection.namespace
+                }
+            }
+        });
+    }
+
+    fn kick_key_results(&self, concerned: impl Fn(&OkrKeyResult) -> bool) {
+        for key_result in self.key_results.all().iter().filter_map(|key_result| key_result.0.as_ref().ok()) {
+            if concerned(key_result) {
+                self.kick(&Key::of(Kind::KeyResult, key_result));
             }
         }
     }

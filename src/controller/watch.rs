@@ -1,7 +1,7 @@
 //! What is watched and kept in memory, and how long a watch may fail.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -19,7 +19,8 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::{SetOnce, oneshot};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::{Guarded, chain, lock};
 
@@ -36,13 +37,22 @@ pub struct Watched<K: Resource<DynamicType = ()> + 'static> {
 
 struct Scope<K: Resource<DynamicType = ()> + 'static> {
     store: Store<Guarded<K>>,
-    known: Known,
     kicks: Kicks<K>,
+    listed: Listed,
 }
 
-/// Set once the first list is in the store. The store's own `wait_until_ready` wakes only the last of those who wait,
-/// and kube-runtime's controller is one of them.
-type Known = Arc<SetOnce<()>>;
+/// Fires once the store holds all that exists. `Store::wait_until_ready` wakes one waiter only, and that is the
+/// controller's own.
+type Listed = CancellationToken;
+
+fn tell_listed<T>(listed: &Listed) -> impl FnMut(&watcher::Result<watcher::Event<T>>) + use<T> {
+    let listed = listed.clone();
+    move |event| {
+        if let Ok(watcher::Event::InitDone) = event {
+            listed.cancel();
+        }
+    }
+}
 
 type Kicks<K> = mpsc::UnboundedSender<ObjectRef<Guarded<K>>>;
 
@@ -66,11 +76,15 @@ where
         self.scopes.values().flat_map(|scope| scope.store.state()).collect()
     }
 
-    /// Waits until every object that exists is known.
-    pub async fn known(&self) {
+    /// Waits until the objects that exist have been listed: until then one that is missing may only be unknown.
+    pub async fn listed(&self) {
         for scope in self.scopes.values() {
-            scope.known.wait().await;
+            scope.listed.cancelled().await;
         }
+    }
+
+    pub fn is_listed(&self) -> bool {
+        self.scopes.values().all(|scope| scope.listed.is_cancelled())
     }
 
     /// Has the object looked at again.
@@ -86,16 +100,16 @@ where
     }
 }
 
-/// Each namespace to work in, or all at once.
-pub fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
+/// Each namespace to work in, once, or all together.
+pub fn scopes(namespaces: &[String]) -> BTreeSet<Option<String>> {
     match namespaces {
-        [] => vec![None],
+        [] => [None].into(),
         some => some.iter().cloned().map(Some).collect(),
     }
 }
 
 /// Begins to watch a kind.
-pub fn watched<K>(client: &Client, scopes: &[Option<String>], health: &Health) -> (Watched<K>, Vec<Loop<K>>)
+pub fn watched<K>(client: &Client, scopes: &BTreeSet<Option<String>>, health: &Health) -> (Watched<K>, Vec<Loop<K>>)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -114,45 +128,35 @@ where
         };
         let (store, writer) = reflector::store();
         let (kicks, receiver) = mpsc::unbounded();
-        let known = Known::default();
+        let listed = Listed::new();
         let objects = health
             .observe(watcher(api, watcher::Config::default()).default_backoff(), kind_name::<K>())
             .modify(drop_what_nobody_reads)
             .reflect(writer)
-            .inspect(tell_when_known(&known))
+            .inspect(tell_listed(&listed))
             .touched_objects()
             .boxed();
-        watched.insert(scope.clone(), Scope { store: store.clone(), known, kicks });
+        watched.insert(scope.clone(), Scope { store: store.clone(), kicks, listed });
         loops.push(Loop { objects, store, kicks: receiver });
     }
     (Watched { scopes: watched }, loops)
 }
 
-fn tell_when_known<T>(known: &Known) -> impl FnMut(&watcher::Result<watcher::Event<T>>) + use<T> {
-    let known = Arc::clone(known);
-    move |event| {
-        if matches!(event, Ok(watcher::Event::InitDone)) {
-            // Later lists say the same again.
-            let _ = known.set(());
-        }
-    }
-}
-
 /// The labels of all namespaces.
 pub struct Namespaces {
     store: Store<PartialObjectMeta<Namespace>>,
-    known: Known,
+    listed: Listed,
 }
 
 impl Namespaces {
-    /// Waits until every namespace that exists is known.
-    pub async fn known(&self) {
-        self.known.wait().await;
-    }
-
     pub fn labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
         let found = self.store.get(&ObjectRef::new(namespace))?;
         Some(found.metadata.labels.clone().unwrap_or_default())
+    }
+
+    /// Waits until the namespaces that exist have been listed.
+    pub async fn listed(&self) {
+        self.listed.cancelled().await;
     }
 }
 
@@ -160,19 +164,19 @@ impl Namespaces {
 pub fn namespaces(client: &Client, health: &Health) -> (Namespaces, BoxStream<'static, String>) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let (store, writer) = reflector::store();
-    let known = Known::default();
+    let listed = Listed::new();
     // A namespace that changes often changes its annotations or status; the memory of its labels must outlast that.
     let for_a_day = PredicateConfig::default().ttl(Duration::from_secs(24 * 3600));
     let changes = health
         .observe(watcher(api, watcher::Config::default()).default_backoff(), "Namespaces")
         .modify(drop_what_nobody_reads)
         .reflect(writer)
-        .inspect(tell_when_known(&known))
+        .inspect(tell_listed(&listed))
         .touched_objects()
         .predicate_filter(predicates::labels, for_a_day)
         .filter_map(|namespace| std::future::ready(namespace.ok().map(|namespace| namespace.name_any())))
         .boxed();
-    (Namespaces { store, known }, changes)
+    (Namespaces { store, listed }, changes)
 }
 
 /// managedFields alone are larger than most of our objects.
@@ -239,6 +243,12 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_named_twice_is_watched_once() {
+        assert_eq!(scopes(&["a".to_owned(), "b".to_owned(), "a".to_owned()]).len(), 2);
+        assert_eq!(scopes(&[]), [None].into());
+    }
 
     #[test]
     fn errors_that_keep_coming_add_up_and_single_ones_do_not() {
