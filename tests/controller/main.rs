@@ -7,6 +7,7 @@ mod connections;
 mod examples;
 mod failures;
 mod process;
+mod races;
 mod syncing;
 
 use serde_json::{Value, json};

@@ -1,0 +1,271 @@
+//! Things that happen at the same time: changes during checks and queries, a slow or failing API server.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Method, Request, Response, StatusCode};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{
+    Client,
+    api::{ObjectMeta, PostParams},
+    client::Body,
+};
+use okr_operator::api::{BigQueryConnection, OkrKeyResult};
+use serde_json::json;
+
+use crate::{
+    reach, runs,
+    support::{
+        bigquery_stub::{Reply, Stub},
+        cluster::{Sandbox, await_some, condition, sandbox, truth},
+    },
+};
+
+/// What becomes of a call on its way to the API server.
+enum Way {
+    Through,
+    /// After a while.
+    Late(Duration),
+    /// It never arrives; this is the answer.
+    Refused(StatusCode),
+    /// It arrives, and its answer is lost.
+    AnswerLost,
+}
+
+/// A client whose calls go the way that `way` says.
+fn through(sandbox: &Sandbox, way: impl Fn(&Method, &str) -> Way + Send + Sync + 'static) -> Client {
+    let (client, way) = (sandbox.client.clone(), Arc::new(way));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, way) = (client.clone(), Arc::clone(&way));
+        async move {
+            let uri = request.uri().to_string();
+            match way(request.method(), &uri) {
+                Way::Through => client.send(request).await,
+                Way::Late(wait) => {
+                    tokio::time::sleep(wait).await;
+                    client.send(request).await
+                }
+                Way::Refused(code) => Ok(failure(code)),
+                Way::AnswerLost => client.send(request).await.map(|_| failure(StatusCode::INTERNAL_SERVER_ERROR)),
+            }
+        }
+    });
+    Client::new(service, "default")
+}
+
+fn failure(code: StatusCode) -> Response<Body> {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code.as_u16(),
+        "reason": "Test", "message": "refused by the test",
+    });
+    Response::builder().status(code).body(Body::from(serde_json::to_vec(&status).unwrap())).unwrap()
+}
+
+fn is_list(method: &Method, uri: &str, resource: &str) -> bool {
+    method == Method::GET && uri.contains(&format!("/{resource}?")) && !uri.contains("watch=true")
+}
+
+fn refresh(value: &str) -> serde_json::Value {
+    json!({"metadata": {"annotations": {"okr-operator.dev/refresh": value}}})
+}
+
+async fn put_key(sandbox: &Sandbox, stub: &Stub, note: &str) {
+    let path = std::env::var("OKR_RSA_KEY").expect("an RSA key in PEM form: run `make test`");
+    let mut key: serde_json::Value =
+        serde_json::from_slice(&stub.key_file(&std::fs::read_to_string(path).unwrap())).unwrap();
+    key["private_key_id"] = json!(note);
+    let secret = Secret {
+        metadata: ObjectMeta { name: Some("google".to_owned()), ..ObjectMeta::default() },
+        data: Some([("key.json".to_owned(), ByteString(serde_json::to_vec(&key).unwrap()))].into()),
+        ..Secret::default()
+    };
+    let api = sandbox.api::<Secret>();
+    let _ = api.delete("google", &Default::default()).await;
+    api.create(&PostParams::default(), &secret).await.unwrap();
+}
+
+async fn connect_with_key(sandbox: &Sandbox, stub: &Stub) {
+    put_key(sandbox, stub, "1").await;
+    let spec = json!({
+        "projectId": "demo", "endpoint": stub.endpoint(),
+        "credentials": {"serviceAccountKey": {"secretRef": {"name": "google", "key": "key.json"}}},
+    });
+    sandbox.apply::<BigQueryConnection>("warehouse", spec).await;
+}
+
+#[tokio::test]
+async fn key_results_wait_until_the_connections_are_known() {
+    let sandbox = sandbox("listing").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::number("INT64", "47"));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let operator = sandbox.operator();
+    let before = sandbox.await_reason("kr", "Synced").await;
+    operator.stop().await;
+    stub.forget();
+    let client = through(&sandbox, |method, uri| match is_list(method, uri, "bigqueryconnections") {
+        true => Way::Late(Duration::from_secs(2)),
+        false => Way::Through,
+    });
+    let _operator = sandbox.operator_through(client, |_| {});
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(sandbox.status("kr").await, before);
+    assert_eq!(stub.requests().len(), 0, "{:?}", stub.requests());
+}
+
+#[tokio::test]
+async fn a_connection_changed_during_its_check_is_checked_again_and_nothing_goes_the_old_way() {
+    let sandbox = sandbox("rebuilt").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::number("INT64", "47"));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let _operator = sandbox.operator();
+    sandbox.await_reason("kr", "Synced").await;
+    stub.on("SELECT 1", Reply::number("INT64", "1").delay(Duration::from_secs(2)));
+    stub.forget();
+    sandbox.patch::<BigQueryConnection>("warehouse", refresh("1")).await;
+    stub.until("jobs.insert", 1).await;
+    sandbox.patch::<BigQueryConnection>("warehouse", json!({"spec": {"projectId": "other"}})).await;
+    let checked = || stub.requests().iter().any(|request| request.path.contains("/projects/other/jobs"));
+    await_some("the changed connection is observed", || async {
+        let connection: BigQueryConnection = sandbox.api().get("warehouse").await.unwrap();
+        (connection.status?.observed_generation == connection.metadata.generation).then_some(())
+    })
+    .await;
+    assert!(checked(), "observed, yet not checked: {:?}", stub.requests());
+    sandbox
+        .await_status("kr", "is synced again", |status| {
+            status.last_query.is_some() && runs(&stub, "SELECT 47") > 0 && truth(&status.conditions, "Fresh") == "True"
+        })
+        .await;
+    let old_way: Vec<_> = stub
+        .requests()
+        .into_iter()
+        .filter(|request| request.call == "jobs.query" && request.path.contains("/projects/demo/"))
+        .collect();
+    assert_eq!(old_way.len(), 0, "{old_way:?}");
+}
+
+#[tokio::test]
+async fn a_doubted_connection_that_is_fine_costs_no_second_query() {
+    let sandbox = sandbox("doubted").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::number("INT64", "47"));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let operator = sandbox.operator();
+    sandbox.await_reason("kr", "Synced").await;
+    operator.stop().await;
+    sandbox.backdate("kr").await;
+    stub.forget();
+    stub.otherwise(Reply::error(403, "accessDenied", "Access Denied: Table demo:a.b"));
+    let _operator = sandbox.operator();
+    sandbox.await_reason("kr", "PermissionDenied").await;
+    assert_eq!(runs(&stub, "SELECT 47"), 1);
+}
+
+#[tokio::test]
+async fn another_key_in_the_secret_retries_what_a_person_had_to_mend() {
+    let sandbox = sandbox("rotated").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::error(403, "accessDenied", "Access Denied: Table demo:a.b"));
+    connect_with_key(&sandbox, &stub).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let _operator = sandbox.operator();
+    sandbox.await_reason("kr", "PermissionDenied").await;
+    // The change must be later than the failure by the clock of statuses, which has whole seconds.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stub.otherwise(Reply::number("INT64", "47"));
+    put_key(&sandbox, &stub, "2").await;
+    sandbox.patch::<BigQueryConnection>("warehouse", refresh("1")).await;
+    let changed = tokio::time::Instant::now();
+    sandbox.await_reason("kr", "Synced").await;
+    assert!(changed.elapsed() < Duration::from_secs(30), "not at once, but by a retry");
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_for_a_moment_holds_nothing() {
+    let sandbox = sandbox("blip").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::number("INT64", "47"));
+    connect_with_key(&sandbox, &stub).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&reads);
+    let client = through(&sandbox, move |_, uri| match uri.contains("/secrets/") {
+        true if counted.fetch_add(1, Ordering::Relaxed) == 1 => Way::Refused(StatusCode::INTERNAL_SERVER_ERROR),
+        _ => Way::Through,
+    });
+    let _operator = sandbox.operator_through(client, |_| {});
+    sandbox.await_reason("kr", "Synced").await;
+    sandbox.patch::<BigQueryConnection>("warehouse", refresh("1")).await;
+    await_some("the Secret is read again", || async { (reads.load(Ordering::Relaxed) > 1).then_some(()) }).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    sandbox.patch::<OkrKeyResult>("kr", json!({"spec": {"bigQuery": {"query": "SELECT 48"}}})).await;
+    let status = sandbox.await_status("kr", "is looked at", |status| status.observed_generation == Some(2)).await;
+    assert_ne!(condition(&status.conditions, "Ready").unwrap().reason, "ConnectionNotReady");
+    sandbox.await_reason("kr", "Synced").await;
+    assert_eq!(runs(&stub, "SELECT 48"), 1);
+}
+
+#[tokio::test]
+async fn what_a_dry_run_found_is_dropped_when_the_key_result_was_suspended_meanwhile() {
+    let sandbox = sandbox("dropped").await;
+    let stub = Stub::start().await;
+    let refused = Reply::error(400, "invalidQuery", "Unrecognized name: wrong at [1:8]");
+    stub.otherwise(refused.delay(Duration::from_secs(2)));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT wrong")).await;
+    let _operator = sandbox.operator();
+    // The first is the connection's own.
+    await_some("a dry run is under way", || async { (crate::dry_runs(&stub, "SELECT wrong") == 1).then_some(()) })
+        .await;
+    sandbox.patch::<OkrKeyResult>("kr", json!({"spec": {"suspend": true}})).await;
+    let status = sandbox.await_reason("kr", "Suspended").await;
+    assert_eq!((status.consecutive_failures, status.last_sync_time), (None, None));
+}
+
+#[tokio::test]
+async fn a_status_that_is_refused_holds_up_nobody_else() {
+    let sandbox = sandbox("invalid").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::number("INT64", "47"));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("bad", reach("SELECT 47")).await;
+    let client = through(&sandbox, |method, uri| match method == Method::PUT && uri.contains("/bad/status") {
+        true => Way::Refused(StatusCode::UNPROCESSABLE_ENTITY),
+        false => Way::Through,
+    });
+    let _operator = sandbox.operator_through(client, |settings| settings.max_concurrent_syncs = 1);
+    await_some("the query ran", || async { (runs(&stub, "SELECT 47") == 1).then_some(()) }).await;
+    sandbox.apply::<OkrKeyResult>("good", reach("SELECT 48")).await;
+    tokio::time::timeout(Duration::from_secs(10), sandbox.await_reason("good", "Synced")).await.expect("not held up");
+    assert_eq!(runs(&stub, "SELECT 47"), 1, "and it is not asked again and again");
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_counted_once() {
+    let sandbox = sandbox("lost").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::rows(&[("f0_", "INT64")], &[]));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let writes = AtomicUsize::new(0);
+    let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
+        true if writes.fetch_add(1, Ordering::Relaxed) == 0 => Way::AnswerLost,
+        _ => Way::Through,
+    });
+    let operator = sandbox.operator_through(client, |_| {});
+    sandbox.await_reason("kr", "NoRows").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    operator.stop().await;
+    assert_eq!(sandbox.status("kr").await.consecutive_failures, Some(1));
+    assert_eq!(runs(&stub, "SELECT 47"), 1);
+}
