@@ -120,7 +120,7 @@ pub async fn run(
     };
     let context = Arc::new(Context {
         http: crate::bigquery::http_client().map_err(Fatal::Http)?,
-        queue: Arc::new(Queue::default()),
+        queue: Arc::new(Queue::new(usize::from(settings.max_concurrent_syncs))),
         links: Links::default(),
         seen: Mutex::default(),
         refused: Mutex::default(),

@@ -1,7 +1,8 @@
 //! What is to be done now, in which order, and how much of it at once.
 //!
 //! One entry per object: asking twice for the same object is asking once. Every connection is a lane with a limit of its
-//! own, so that slow queries through one connection never hold up those of another.
+//! own, and no lane takes the last workers, so that slow queries through one connection never hold up those of another.
+//! Within a lane the order is that of [`Priority`], and namespaces take turns.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -55,8 +56,8 @@ pub enum Lane {
     Connection { namespace: String, name: String },
 }
 
-/// In this order within a lane (SPEC 4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// In this order within a lane, but for a share of the starts that belongs to what is due (SPEC 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
     New,
     Asked,
@@ -106,8 +107,9 @@ pub struct RunningQuery {
     pub fingerprint: String,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
+    workers: usize,
     state: Mutex<State>,
     /// Wakes one worker. Who takes work and leaves some wakes the next.
     work: Notify,
@@ -125,22 +127,58 @@ struct State {
     last_served: Option<Lane>,
 }
 
-type Order = (Priority, u64);
+/// By priority; within it by the round in which the namespace has its turn, then by age.
+type Order = (Priority, u64, u64);
+
+/// Every so many starts of a lane one goes to what is due, if anything is: two of any ten (SPEC 4).
+const DUE_EVERY: u64 = 5;
+
+/// A lane may run at most this many times what there are free workers: one lane alone gets three quarters of all, two get
+/// three sevenths each, and the next still finds some.
+const PER_FREE_WORKER: usize = 3;
 
 #[derive(Debug, Default)]
 struct LaneState {
     limit: Option<usize>,
     running: usize,
     waiting: BTreeMap<Order, Key>,
+    starts: u64,
+    /// The round that was served last, of each priority.
+    served: BTreeMap<Priority, u64>,
+    /// The last round that each namespace has something in.
+    rounds: HashMap<(Priority, String), u64>,
 }
 
 impl LaneState {
-    fn has_room(&self) -> bool {
-        self.limit.is_none_or(|limit| self.running < limit)
+    fn has_room(&self, free_workers: usize) -> bool {
+        self.limit.is_none_or(|limit| self.running < limit.min(PER_FREE_WORKER * free_workers))
+    }
+
+    /// The place for something more of `namespace`: one for each namespace in each round.
+    fn place(&mut self, priority: Priority, namespace: &str, sequence: u64) -> Order {
+        let served = self.served.get(&priority).copied().unwrap_or_default();
+        let round = self.rounds.entry((priority, namespace.to_owned())).or_default();
+        *round = served.max(*round + 1);
+        (priority, *round, sequence)
+    }
+
+    fn pop(&mut self) -> Option<Key> {
+        self.starts += 1;
+        let due = || self.waiting.range((Priority::Due, 0, 0)..(Priority::Retry, 0, 0)).next();
+        let first = due().filter(|_| self.starts.is_multiple_of(DUE_EVERY)).or_else(|| self.waiting.first_key_value());
+        let order @ (priority, round, _) = *first?.0;
+        self.served.insert(priority, round);
+        self.running += 1;
+        self.waiting.remove(&order)
     }
 }
 
 impl Queue {
+    /// For so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { workers, state: Mutex::default(), work: Notify::new(), done: Notify::new() }
+    }
+
     /// Asks for work on `key`, in the place of an earlier request for it. `limit` is how much of the lane may run at once.
     pub fn push(&self, key: Key, lane: Lane, limit: Option<usize>, priority: Priority) {
         let mut state = self.state();
@@ -148,20 +186,15 @@ impl Queue {
             // Whoever finishes has the object looked at again.
             return;
         }
-        let order = match state.waiting.get(&key) {
-            Some((waiting_lane, (waiting_priority, sequence))) if *waiting_lane == lane => {
-                (priority.min(*waiting_priority), *sequence)
-            }
-            _ => {
-                state.sequence += 1;
-                (priority, state.sequence)
-            }
+        let is_placed = |(waiting_lane, (waiting_priority, ..)): &(Lane, Order)| {
+            *waiting_lane == lane && *waiting_priority <= priority
         };
-        state.remove(&key);
-        state.waiting.insert(key.clone(), (lane.clone(), order));
-        let lane = state.lanes.entry(lane).or_default();
-        lane.limit = limit;
-        lane.waiting.insert(order, key);
+        if state.waiting.get(&key).is_some_and(is_placed) {
+            state.lanes.entry(lane).or_default().limit = limit;
+        } else {
+            state.remove(&key);
+            state.insert(key, lane, limit, priority);
+        }
         drop(state);
         self.work.notify_one();
     }
@@ -209,7 +242,7 @@ impl Queue {
     pub async fn take(self: &Arc<Self>) -> Job {
         loop {
             // The guard ends before the await.
-            let taken = self.state().pop();
+            let taken = self.state().pop(self.workers);
             if let Some((key, lane, cancel)) = taken {
                 self.work.notify_one();
                 return Job { key, lane, cancel, queue: Arc::clone(self) };
@@ -246,11 +279,12 @@ impl Depth for Queue {
 
 impl State {
     /// The first of the next lane that has room: lanes take turns.
-    fn pop(&mut self) -> Option<(Key, Lane, CancellationToken)> {
+    fn pop(&mut self, workers: usize) -> Option<(Key, Lane, CancellationToken)> {
         if self.closed {
             return None;
         }
-        let ready = |(_, lane): &(&Lane, &LaneState)| lane.has_room() && !lane.waiting.is_empty();
+        let free = workers.saturating_sub(self.running.len());
+        let ready = |(_, lane): &(&Lane, &LaneState)| lane.has_room(free) && !lane.waiting.is_empty();
         let lane = match &self.last_served {
             Some(last) => self
                 .lanes
@@ -261,14 +295,21 @@ impl State {
         }?
         .0
         .clone();
-        let served = self.lanes.get_mut(&lane)?;
-        let (_, key) = served.waiting.pop_first()?;
-        served.running += 1;
+        let key = self.lanes.get_mut(&lane)?.pop()?;
         self.waiting.remove(&key);
         let cancel = CancellationToken::new();
         self.last_served = Some(lane.clone());
         self.running.insert(key.clone(), Running { query: None, cancel: cancel.clone(), lane: lane.clone() });
         Some((key, lane, cancel))
+    }
+
+    fn insert(&mut self, key: Key, lane: Lane, limit: Option<usize>, priority: Priority) {
+        self.sequence += 1;
+        let state = self.lanes.entry(lane.clone()).or_default();
+        let order = state.place(priority, &key.namespace, self.sequence);
+        state.limit = limit;
+        state.waiting.insert(order, key.clone());
+        self.waiting.insert(key, (lane, order));
     }
 
     fn remove(&mut self, key: &Key) {
@@ -293,7 +334,15 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> Key {
-        Key { kind: Kind::KeyResult, namespace: "n".to_owned(), name: name.to_owned() }
+        key_in("n", name)
+    }
+
+    fn key_in(namespace: &str, name: &str) -> Key {
+        Key { kind: Kind::KeyResult, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    fn names(jobs: &[Job]) -> Vec<&str> {
+        jobs.iter().map(|job| job.key.name.as_str()).collect()
     }
 
     fn lane(name: &str) -> Lane {
@@ -306,20 +355,19 @@ mod tests {
 
     #[test]
     fn what_is_new_comes_before_what_is_due_and_retries_come_last() {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(99));
         for (name, priority) in
             [("retry", Priority::Retry), ("due", Priority::Due), ("asked", Priority::Asked), ("new", Priority::New)]
         {
             queue.push(key(name), lane("a"), Some(9), priority);
         }
         let jobs: Vec<Job> = std::iter::from_fn(|| take(&queue)).collect();
-        let names: Vec<&str> = jobs.iter().map(|job| job.key.name.as_str()).collect();
-        assert_eq!(names, ["new", "asked", "due", "retry"]);
+        assert_eq!(names(&jobs), ["new", "asked", "due", "retry"]);
     }
 
     #[test]
     fn an_object_waits_once() {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(99));
         queue.push(key("a"), lane("a"), Some(9), Priority::Due);
         queue.push(key("a"), lane("b"), Some(9), Priority::New);
         assert_eq!(queue.depth(), 1);
@@ -332,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_full_lane_does_not_hold_up_another() {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(99));
         for name in ["a1", "a2", "a3"] {
             queue.push(key(name), lane("a"), Some(1), Priority::New);
         }
@@ -347,7 +395,7 @@ mod tests {
 
     #[test]
     fn withdrawn_work_is_not_taken_and_running_work_is_told() {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(99));
         queue.push(key("a"), lane("a"), Some(1), Priority::New);
         queue.remove(&key("a"));
         assert!(take(&queue).is_none());
@@ -355,5 +403,79 @@ mod tests {
         let job = take(&queue).unwrap();
         queue.cancel(&key("a"));
         assert!(job.cancel.is_cancelled());
+    }
+
+    #[test]
+    fn two_of_ten_starts_go_to_what_is_due() {
+        let queue = Arc::new(Queue::new(99));
+        for index in 0..20 {
+            queue.push(key(&format!("new-{index}")), lane("a"), Some(99), Priority::New);
+            queue.push(key(&format!("due-{index}")), lane("a"), Some(99), Priority::Due);
+        }
+        let jobs: Vec<Job> = std::iter::from_fn(|| take(&queue)).take(10).collect();
+        assert_eq!(names(&jobs).iter().filter(|name| name.starts_with("due")).count(), 2, "{:?}", names(&jobs));
+    }
+
+    #[test]
+    fn namespaces_take_turns() {
+        let queue = Arc::new(Queue::new(99));
+        for index in 0..5 {
+            queue.push(key_in("large", &format!("large-{index}")), lane("a"), Some(99), Priority::Due);
+        }
+        let first = take(&queue).unwrap();
+        for index in 0..2 {
+            queue.push(key_in("small", &format!("small-{index}")), lane("a"), Some(99), Priority::Due);
+        }
+        // Asked for again, it keeps its place.
+        queue.push(key_in("large", "large-1"), lane("a"), Some(99), Priority::Retry);
+        let jobs: Vec<Job> = std::iter::from_fn(|| take(&queue)).collect();
+        assert_eq!(names(&jobs), ["small-0", "large-1", "small-1", "large-2", "large-3", "large-4"]);
+        drop(first);
+    }
+
+    #[test]
+    fn slow_queries_leave_workers_to_others_whatever_their_limit() {
+        let queue = Arc::new(Queue::new(8));
+        for index in 0..20 {
+            queue.push(key(&format!("a-{index}")), lane("a"), Some(1000), Priority::New);
+        }
+        let slow: Vec<Job> = std::iter::from_fn(|| take(&queue)).collect();
+        assert_eq!(slow.len(), 6);
+        queue.push(key("b"), lane("b"), Some(1000), Priority::New);
+        let other = take(&queue).unwrap();
+        queue.push(key("decide"), Lane::Unlimited, None, Priority::Asked);
+        let decide = take(&queue).unwrap();
+        assert_eq!(names(&[other, decide]), ["b", "decide"]);
+        assert!(take(&queue).is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nothing_waits_while_workers_sleep() {
+        const JOBS: usize = 5_000;
+        let queue = Arc::new(Queue::new(16));
+        let finished = Arc::new(tokio::sync::Semaphore::new(0));
+        for _ in 0..16 {
+            let (queue, finished) = (Arc::clone(&queue), Arc::clone(&finished));
+            tokio::spawn(async move {
+                loop {
+                    let job = queue.take().await;
+                    tokio::task::yield_now().await;
+                    drop(job);
+                    finished.add_permits(1);
+                }
+            });
+        }
+        for index in 0..JOBS {
+            let lane_name = ["a", "b", "c"][index % 3];
+            queue.push(key(&index.to_string()), lane(lane_name), Some(index % 3 + 1), Priority::New);
+            if index % 50 == 0 {
+                tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+            }
+        }
+        let all = finished.acquire_many(u32::try_from(JOBS).unwrap());
+        let all = tokio::time::timeout(std::time::Duration::from_secs(10), all).await;
+        assert!(all.is_ok(), "{} of {JOBS} were done", finished.available_permits());
+        let state = queue.state();
+        assert_eq!((state.waiting.len(), state.running.len(), state.lanes.len()), (0, 0, 0));
     }
 }
