@@ -50,8 +50,7 @@ pub fn main(arguments: RunArguments) -> ExitCode {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    eprintln!("okr-operator: {}", causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")));
+    eprintln!("okr-operator: {}", controller::chain(error));
     ExitCode::FAILURE
 }
 

@@ -16,10 +16,11 @@ use crate::{
 };
 
 use super::{
-    Context, Guarded, Infallible, Unwritten,
+    Context, Guarded, Infallible,
     links::{Announced, BuiltFrom},
     queue::{Job, Key, Kind, Lane, Priority},
     reasons,
+    writes::Unwritten,
 };
 
 /// SPEC 1: a Secret is read every minute, and every 15 s while its connection is not Ready.
@@ -40,11 +41,11 @@ pub async fn reconcile(object: Arc<Guarded<BigQueryConnection>>, context: Arc<Co
         context.queue.remove(&key);
         return Ok(Action::await_change());
     };
-    if context.is_outdated(&key, &connection.metadata) {
+    if context.writes.is_outdated(&key, &connection.metadata) {
         return Ok(Action::await_change());
     }
     let now = crate::clock::now();
-    if let Some(wait) = context.left_alone(&key, &connection.metadata, now) {
+    if let Some(wait) = context.writes.left_alone(&key, &connection.metadata, now) {
         return Ok(Action::requeue(wait));
     }
     let due = next_look(&context, connection, now);
@@ -186,7 +187,7 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
             && status.last_handled_reconcile_at == before.last_handled_reconcile_at;
         let too_soon = link.facts_written_at.is_some_and(|written| written + FACTS_APART > now);
         if status != before && !(only_facts && too_soon) {
-            match context.write(&key, &connection, &status).await {
+            match context.writes.status(&key, &connection, &status).await {
                 Ok(()) => {}
                 Err(Unwritten::Gone) => return,
                 // Its key results are to know all the same.
@@ -199,7 +200,7 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
                 }
             }
             let transition = verdict.as_ref().and_then(|verdict| connection::transition(&before, &status, verdict));
-            context.tell(&connection, transition).await;
+            context.writes.tell(&connection, transition).await;
             if only_facts {
                 context.links.change(&connection, |link| link.facts_written_at = Some(now));
             }
@@ -226,7 +227,8 @@ fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, now: 
             built_from: link.built_from.clone(),
             ready: connection::is_ready(connection),
         };
-        let before = link.announced.replace(announced);
+        let before = link.announced.take();
+        link.announced = Some(announced);
         if before.is_some() && before != link.announced {
             link.changed_at = Some(now);
         }

@@ -15,16 +15,17 @@ use crate::{
         measured::Source,
         parameters,
         pass::{self, Pass},
-        schedule::{self, Kind, Plan, Route, Through, Why},
+        schedule::{self, How, Plan, Route, Through, Why},
         status::{self, Attempt, Outcome},
     },
 };
 
 use super::{
-    Context, Guarded, Infallible, Unwritten,
+    Context, Guarded, Infallible,
     links::Link,
-    queue::{Job, Key, Lane, Priority},
+    queue::{Job, Key, Kind, Lane, Priority},
     reasons,
+    writes::Unwritten,
 };
 
 /// What a worker took is looked at again after this long: by then it is known which query runs.
@@ -35,17 +36,17 @@ const WHILE_IN_QUEUE: Duration = Duration::from_secs(60);
 
 /// Decides what is to be done about the key result now, and asks for it.
 pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let key = Key::of(super::queue::Kind::KeyResult, &*object);
+    let key = Key::of(Kind::KeyResult, &*object);
     let Some(key_result) = context.readable(&object) else {
         // On its way out, or not to be understood any more: nothing is wanted for it.
         context.queue.cancel(&key);
         return Ok(Action::await_change());
     };
-    if context.is_outdated(&key, &key_result.metadata) {
+    if context.writes.is_outdated(&key, &key_result.metadata) {
         return Ok(Action::await_change());
     }
     let now = crate::clock::now();
-    if let Some(wait) = context.left_alone(&key, &key_result.metadata, now) {
+    if let Some(wait) = context.writes.left_alone(&key, &key_result.metadata, now) {
         return Ok(Action::requeue(wait));
     }
     let connections = context.all_connections();
@@ -91,7 +92,7 @@ pub async fn work(job: &Job, context: &Context) {
     let Some(mut key_result) = context.key_result(&job.key).filter(|now| now.metadata.uid == uid) else { return };
     loop {
         let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
-        match context.write(&job.key, &key_result, &status).await {
+        match context.writes.status(&job.key, &key_result, &status).await {
             Ok(()) => return tell(context, &key_result, &status).await,
             Err(Unwritten::Gone | Unwritten::Refused) => return,
             // It was written before, and only the answer to that was lost.
@@ -123,7 +124,7 @@ fn count_links(context: &Context, key_result: &OkrKeyResult, status: &MeasuredSt
         return;
     }
     for ConnectionChoice { namespace, name, uid: _ } in before.into_iter().chain(&status.connection) {
-        let key = Key { kind: super::queue::Kind::Connection, namespace: namespace.clone(), name: name.clone() };
+        let key = Key { kind: Kind::Connection, namespace: namespace.clone(), name: name.clone() };
         if let Some(connection) = context.connection(&key) {
             let now = crate::clock::now();
             context.links.change(&connection, |link| link.links_changed_at.get_or_insert(now).to_owned());
@@ -135,7 +136,7 @@ fn count_links(context: &Context, key_result: &OkrKeyResult, status: &MeasuredSt
 async fn tell(context: &Context, key_result: &OkrKeyResult, status: &MeasuredStatus) {
     count_links(context, key_result, status);
     let before = key_result.status.clone().unwrap_or_default();
-    context.tell(key_result, event::transitions(&before, status)).await;
+    context.writes.tell(key_result, event::transitions(&before, status)).await;
 }
 
 /// The key result and its way to BigQuery. None while its connection was not looked at as it is now, which is told of once it was.
@@ -179,7 +180,7 @@ fn through<'a>(connection: &'a BigQueryConnection, link: &Link, now: Timestamp) 
 }
 
 fn connection_key(connection: &BigQueryConnection) -> Key {
-    Key::of(super::queue::Kind::Connection, connection)
+    Key::of(Kind::Connection, connection)
 }
 
 fn current_fingerprint(measured: &Measured<'_>, route: &Route<'_>) -> Option<String> {
@@ -233,10 +234,10 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     let Some((measured, route)) = gather(context, key_result, &connections) else { return Tried::NotNow };
     let now = crate::clock::now();
     let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid));
-    let (why, kind) = match pass {
+    let (why, how) = match pass {
         Pass::Wait(_) => return Tried::NotNow,
         Pass::Decide => return Tried::NotNeeded,
-        Pass::Attempt { why, kind } => (why, kind),
+        Pass::Attempt { why, how } => (why, how),
     };
     // What came up since the job was asked for waits for its turn among the queries of its connection.
     if lane(&route).0 != job.lane {
@@ -250,7 +251,7 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
         context.asked(measured.uid, now);
     }
     let Some(query) = query(&measured, source, through.connection, now) else { return Tried::NotNow };
-    let answer = send(job, context, &client, &query, kind).await;
+    let answer = send(job, context, &client, &query, how).await;
     let outcome = match judge(context, through.connection, &client, answer).await {
         Some(outcome) => outcome,
         None => return Tried::NotNow,
@@ -295,15 +296,15 @@ async fn send(
     context: &Context,
     client: &bigquery::Client,
     query: &bigquery::Query<'_>,
-    kind: Kind,
+    how: How,
 ) -> Result<Option<bigquery::Answer>, bigquery::Error> {
-    match kind {
-        Kind::DryRun => {
+    match how {
+        How::DryRun => {
             dry_run(job, client, query).await?;
             return Ok(None);
         }
-        Kind::CheckedQuery => dry_run(job, client, query).await?,
-        Kind::Query => {}
+        How::CheckedQuery => dry_run(job, client, query).await?,
+        How::Query => {}
     }
     let started = std::time::Instant::now();
     let answer = client.run(query, &job.cancel).await;

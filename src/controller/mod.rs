@@ -6,7 +6,7 @@
 //! | decide whether there is something to do | `reconcile` in [`key_result`] and [`connection`] |
 //! | wait for a turn | [`queue`] |
 //! | read a Secret, send a query | `work` in [`connection`] and [`key_result`], through [`links`] |
-//! | write a status, tell of an event | [`apply`] |
+//! | write a status, tell of an event | [`writes`], which alone calls [`apply`] |
 
 mod apply;
 mod connection;
@@ -15,6 +15,7 @@ mod links;
 mod queue;
 mod reasons;
 mod watch;
+mod writes;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,29 +26,28 @@ use std::{
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::{
-    Client, Resource, ResourceExt,
-    api::ObjectMeta,
+    Client, Resource,
     core::{DeserializeGuard, NamespaceResourceScope},
     runtime::{
         Controller,
         controller::{Action, Error as ControllerError},
     },
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{BigQueryConnection, OkrKeyResult},
-    domain::{connection as connection_domain, event::Transition, judgement::Gaps},
+    domain::{connection as connection_domain, judgement::Gaps},
     metrics::Metrics,
 };
 
 use self::{
-    apply::ApplyError,
     links::Links,
     queue::{Key, Kind, Queue},
     watch::{Namespaces, Watched},
+    writes::Writes,
 };
 
 /// An object that is kept even where its text does not fit our types: one bad object must not hide the others.
@@ -94,10 +94,7 @@ struct Context {
     connections: Watched<BigQueryConnection>,
     /// None where namespaces may not be watched: then nobody's labels are known.
     namespaces: Option<Namespaces>,
-    /// The newest resourceVersion that a write of ours made or met, until the watch shows it: no decision is made on an
-    /// older object.
-    seen: Mutex<HashMap<Key, u64>>,
-    refused: Mutex<HashMap<Key, Refusal>>,
+    writes: Writes,
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
 }
@@ -122,8 +119,7 @@ pub async fn run(
         http: crate::bigquery::http_client().map_err(Fatal::Http)?,
         queue: Arc::new(Queue::new(usize::from(settings.max_concurrent_syncs))),
         links: Links::default(),
-        seen: Mutex::default(),
-        refused: Mutex::default(),
+        writes: Writes::new(client.clone(), Arc::clone(&metrics)),
         asked: Mutex::default(),
         client,
         settings,
@@ -246,27 +242,6 @@ where
     Fatal::Ended(kind_name)
 }
 
-/// Why a status was not written.
-enum Unwritten<K> {
-    /// The object was deleted, or made anew under its name.
-    Gone,
-    /// Here it is as it is now: decide again.
-    Changed(Box<K>),
-    /// The API server would say the same again; the object is left alone for a while.
-    Refused,
-}
-
-/// A status that the API server would not have.
-struct Refusal {
-    /// Of the object that it was decided on.
-    resource_version: Option<String>,
-    until: Timestamp,
-}
-
-/// A status that is refused stays refused until a person mends the object, its definition or our rights. Each new try
-/// may cost a query, as the answer is lost.
-const LEFT_ALONE: SignedDuration = SignedDuration::from_mins(15);
-
 impl Context {
     /// The object, where its text fits our types and it is not being deleted.
     fn readable<'a, K: Resource<DynamicType = ()>>(&self, object: &'a Guarded<K>) -> Option<&'a K> {
@@ -297,7 +272,7 @@ impl Context {
     }
 
     fn current<K: Resource<DynamicType = ()> + Clone>(&self, key: &Key, object: Arc<Guarded<K>>) -> Option<K> {
-        self.readable(&object).filter(|object| !self.is_outdated(key, object.meta())).cloned()
+        self.readable(&object).filter(|object| !self.writes.is_outdated(key, object.meta())).cloned()
     }
 
     /// Waits until all connections, and the labels that they select namespaces by, have been listed. Key results that
@@ -328,122 +303,10 @@ impl Context {
         self.key_results.is_listed().then(|| u32::try_from(count()).unwrap_or(u32::MAX))
     }
 
-    /// Whether the watch has not yet shown what our own last write to the object made or met.
-    fn is_outdated(&self, key: &Key, meta: &ObjectMeta) -> bool {
-        let mut seen = lock(&self.seen);
-        let shown = meta.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok());
-        match (seen.get(key), shown) {
-            (Some(newest), Some(shown)) if shown < *newest => true,
-            (Some(_), _) => {
-                seen.remove(key);
-                false
-            }
-            (None, _) => false,
-        }
-    }
-
-    fn saw(&self, key: &Key, version: Option<&str>) {
-        if let Some(version) = version.and_then(|version| version.parse().ok()) {
-            lock(&self.seen).insert(key.clone(), version);
-        }
-    }
-
     /// The object is gone: what was remembered of it goes too.
     fn forget(&self, key: &Key) {
         self.queue.cancel(key);
-        lock(&self.seen).remove(key);
-        lock(&self.refused).remove(key);
-    }
-
-    fn leave_alone(&self, key: &Key, meta: &ObjectMeta) {
-        let until = crate::clock::now() + LEFT_ALONE;
-        let refusal = Refusal { resource_version: meta.resource_version.clone(), until };
-        lock(&self.refused).insert(key.clone(), refusal);
-    }
-
-    /// How long the object is left alone from `now`, because its status was refused.
-    fn left_alone(&self, key: &Key, meta: &ObjectMeta, now: Timestamp) -> Option<Duration> {
-        let mut refused = lock(&self.refused);
-        let refusal = refused.get(key)?;
-        if refusal.resource_version == meta.resource_version && refusal.until > now {
-            return Some(until(refusal.until, now));
-        }
-        refused.remove(key);
-        None
-    }
-
-    /// Writes a status that was decided on `object`, waiting out an API server that does not answer.
-    async fn write<K, S>(&self, key: &Key, object: &K, status: &S) -> Result<(), Unwritten<K>>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-        S: Serialize,
-    {
-        let mut wait = Duration::from_secs(1);
-        loop {
-            let error = match apply::status(&self.client, object, status).await {
-                Ok(version) => {
-                    self.metrics.written(&K::kind(&()), "written");
-                    self.saw(key, Some(&version));
-                    return Ok(());
-                }
-                Err(ApplyError::Gone) => return Err(Unwritten::Gone),
-                Err(error @ ApplyError::Refused { .. }) => {
-                    self.metrics.written(&K::kind(&()), "refused");
-                    tracing::error!(
-                        kind = %K::kind(&()),
-                        namespace = object.namespace(),
-                        name = object.name_any(),
-                        error = chain(&error),
-                        "a status was refused; the object is left alone for {} min or until it changes",
-                        LEFT_ALONE.as_mins()
-                    );
-                    self.leave_alone(key, object.meta());
-                    return Err(Unwritten::Refused);
-                }
-                Err(ApplyError::Conflict) => {
-                    self.metrics.written(&K::kind(&()), "conflict");
-                    match apply::newest(&self.client, object).await {
-                        Ok(None) => return Err(Unwritten::Gone),
-                        Ok(Some(newer)) => {
-                            self.saw(key, newer.meta().resource_version.as_deref());
-                            return Err(Unwritten::Changed(Box::new(newer)));
-                        }
-                        Err(error) => error,
-                    }
-                }
-                Err(error) => error,
-            };
-            self.metrics.written(&K::kind(&()), "failed");
-            tracing::warn!(
-                kind = %K::kind(&()),
-                namespace = object.namespace(),
-                name = object.name_any(),
-                error = chain(&error),
-                "a status could not be written; trying again in {} s",
-                wait.as_secs()
-            );
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(30));
-        }
-    }
-
-    /// Writes events about transitions. They are a courtesy: one that fails is not repeated.
-    async fn tell<K>(&self, object: &K, transitions: impl IntoIterator<Item = Transition>)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        for transition in transitions {
-            if let Err(error) = apply::event(&self.client, object, &transition).await {
-                tracing::warn!(
-                    kind = %K::kind(&()),
-                    namespace = object.namespace(),
-                    name = object.name_any(),
-                    reason = transition.reason,
-                    error = chain(&error),
-                    "an event could not be written"
-                );
-            }
-        }
+        self.writes.forget(key);
     }
 
     fn last_asked(&self, uid: &str) -> Option<Timestamp> {
@@ -524,8 +387,8 @@ fn until(moment: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(moment.duration_since(now)).unwrap_or_default() + Duration::from_millis(1)
 }
 
-/// An error with its causes, for a log line.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -6,7 +6,7 @@ use super::{
     calendar::{self, start_of_day},
     judgement::Gaps,
     measured::Measured,
-    schedule::{self, Kind, Plan, Route, Why},
+    schedule::{self, How, Plan, Route, Why},
     status,
 };
 
@@ -16,7 +16,7 @@ pub enum Pass {
     /// The status is to be decided again and written, without a query.
     Decide,
     /// A query is due.
-    Attempt { why: Why, kind: Kind },
+    Attempt { why: Why, how: How },
     /// Nothing before this moment; None where only a change of some object can lead to anything.
     Wait(Option<Timestamp>),
 }
@@ -34,7 +34,7 @@ pub fn pass(
         return Pass::Decide;
     }
     match plan {
-        Plan::Attempt { at, why, kind } if at <= now => Pass::Attempt { why, kind },
+        Plan::Attempt { at, why, how } if at <= now => Pass::Attempt { why, how },
         Plan::Attempt { .. } | Plan::Hold { .. } => Pass::Wait(next_moment(measured, route, &plan, now)),
     }
 }

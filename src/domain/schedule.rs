@@ -53,7 +53,7 @@ pub enum Plan {
     /// Nothing is sent, for this reason; `until` is when that ends by itself.
     Hold { reason: Reason, message: String, until: Option<Timestamp> },
     /// The next attempt, due once `at` is not in the future.
-    Attempt { at: Timestamp, why: Why, kind: Kind },
+    Attempt { at: Timestamp, why: Why, how: How },
 }
 
 /// Why an attempt is made, in the order in which they are served.
@@ -75,7 +75,7 @@ pub enum Why {
 
 /// How far an attempt goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum How {
     /// Only the free dry run: the period has not begun.
     DryRun,
     /// A dry run, and the query if it passes.
@@ -195,16 +195,16 @@ impl Planning<'_> {
             let message = Reason::BudgetExhausted.sentence().to_owned();
             return Plan::Hold { reason: Reason::BudgetExhausted, message, until };
         }
-        Plan::Attempt { at, why, kind: self.kind(begun, &fingerprint) }
+        Plan::Attempt { at, why, how: self.how(begun, &fingerprint) }
     }
 
-    fn kind(&self, begun: bool, fingerprint: &str) -> Kind {
+    fn how(&self, begun: bool, fingerprint: &str) -> How {
         let has_value_of_it = self.measured.status.query_fingerprint.as_deref() == Some(fingerprint);
         let was_wrong = last_failure(self.measured).is_some_and(|reason| reason.class() == Class::PersonMustAct);
         match (begun, has_value_of_it && !was_wrong) {
-            (false, _) => Kind::DryRun,
-            (true, false) => Kind::CheckedQuery,
-            (true, true) => Kind::Query,
+            (false, _) => How::DryRun,
+            (true, false) => How::CheckedQuery,
+            (true, true) => How::Query,
         }
     }
 

@@ -166,7 +166,6 @@ async fn a_doubted_connection_that_is_fine_costs_no_second_query() {
     sandbox.backdate("kr").await;
     stub.forget();
     stub.otherwise(Reply::error(403, "accessDenied", "Access Denied: Table demo:a.b"));
-    // The watch shows the connection's own status late.
     let _operator = sandbox.operator();
     sandbox.await_reason("kr", "PermissionDenied").await;
     assert_eq!(runs(&stub, "SELECT 47"), 1);

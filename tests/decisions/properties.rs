@@ -313,7 +313,7 @@ proptest! {
             Pass::Attempt { .. } => {
                 // What an attempt leaves is well formed and not due in the same moment again, but where its outcome
                 // does not fit what was asked for.
-                let dry = matches!(world.pass(), Pass::Attempt { kind: okr_operator::domain::schedule::Kind::DryRun, .. });
+                let dry = matches!(world.pass(), Pass::Attempt { how: okr_operator::domain::schedule::How::DryRun, .. });
                 prop_assume!(match outcome { Outcome::DryRunPassed => dry, Outcome::Measured { .. } => !dry, _ => true });
                 world.changed_at = None;
                 world.tries(outcome);

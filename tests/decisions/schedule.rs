@@ -7,7 +7,7 @@ use okr_operator::{
         Reason,
         choice::NoConnection,
         pass::Pass,
-        schedule::{Kind, Plan, Slots, Why},
+        schedule::{How, Plan, Slots, Why},
         status::Outcome,
     },
 };
@@ -17,16 +17,16 @@ use crate::world::{UID, World, hours, midnight, minutes, noon, seconds, time};
 
 /// The next attempt.
 #[track_caller]
-fn attempt(world: &World) -> (Timestamp, Why, Kind) {
+fn attempt(world: &World) -> (Timestamp, Why, How) {
     match world.plan() {
-        Plan::Attempt { at, why, kind } => (at, why, kind),
+        Plan::Attempt { at, why, how } => (at, why, how),
         Plan::Hold { reason, .. } => panic!("held: {reason:?}"),
     }
 }
 
 #[track_caller]
-fn check_now(world: &World, why: Why, kind: Kind) {
-    assert_eq!(attempt(world), (world.now, why, kind));
+fn check_now(world: &World, why: Why, how: How) {
+    assert_eq!(attempt(world), (world.now, why, how));
 }
 
 #[track_caller]
@@ -76,7 +76,7 @@ fn a_thousand_slots_spread_over_the_hour() {
 
 #[test]
 fn a_new_one_is_checked_and_queried_at_once() {
-    check_now(&World::new(json!({})), Why::New, Kind::CheckedQuery);
+    check_now(&World::new(json!({})), Why::New, How::CheckedQuery);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_good_one_runs_at_its_slots() {
     let mut world = World::synced(json!({}), "1");
     for _ in 0..50 {
         let slot = slot_after(world.now);
-        assert_eq!(attempt(&world), (slot, Why::Slot, Kind::Query));
+        assert_eq!(attempt(&world), (slot, Why::Slot, How::Query));
         assert_eq!(world.status().next_sync_time.as_ref().unwrap().0, slot);
         world.now = slot + seconds(2);
         world.measures("1");
@@ -103,10 +103,10 @@ fn what_was_missed_is_made_up_for_once() {
 fn an_attempt_with_another_fingerprint_comes_at_once() {
     let mut world = World::synced(json!({}), "1").later(minutes(1));
     world.changes(json!({"bigQuery": {"query": "SELECT 2"}}));
-    check_now(&world, Why::QueryChanged, Kind::CheckedQuery);
+    check_now(&world, Why::QueryChanged, How::CheckedQuery);
     world.decides();
     assert_eq!(world.ready_text(), "True Synced, Reconciling QueryChanged");
-    check_now(&world, Why::QueryChanged, Kind::CheckedQuery);
+    check_now(&world, Why::QueryChanged, How::CheckedQuery);
     world.measures("2");
     assert_eq!(world.ready_text(), "True Synced");
     assert_eq!(attempt(&world).1, Why::Slot);
@@ -122,7 +122,7 @@ fn what_is_no_query_is_decided_without_one() {
     ] {
         let mut world = World::synced(json!({}), "1").later(minutes(1));
         world.changes(changes);
-        assert_eq!(attempt(&world), (slot_after(noon(50)), Why::Slot, Kind::Query));
+        assert_eq!(attempt(&world), (slot_after(noon(50)), Why::Slot, How::Query));
         assert_eq!(world.pass(), Pass::Decide);
     }
 }
@@ -144,10 +144,10 @@ fn a_rest_that_ends_resumes_at_once() {
         world.wait(hours(5));
         check_held(&world, reason, None);
         world.changes(end);
-        check_now(&world, Why::Resumed, Kind::Query);
+        check_now(&world, Why::Resumed, How::Query);
         world.decides();
         assert_eq!(world.ready_text(), format!("True {}, Reconciling Resumed", reason.name()));
-        check_now(&world, Why::Resumed, Kind::Query);
+        check_now(&world, Why::Resumed, How::Query);
         world.measures("1");
         assert_eq!(world.ready_text(), "True Synced");
     }
@@ -161,7 +161,7 @@ fn a_suspended_connection_holds_at_once_and_resumes_at_once() {
     assert_eq!(world.pass(), Pass::Decide);
     world.decides();
     world.connection.spec.suspend = None;
-    check_now(&world, Why::Resumed, Kind::Query);
+    check_now(&world, Why::Resumed, How::Query);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn the_order_of_reasons() {
 fn a_refresh_is_served_once() {
     let mut world = World::synced(json!({}), "1").later(minutes(1));
     world.refreshes("a");
-    check_now(&world, Why::Refresh, Kind::Query);
+    check_now(&world, Why::Refresh, How::Query);
     world.measures("2");
     assert_eq!(world.status().last_handled_refresh.as_deref(), Some("a"));
     assert_eq!(attempt(&world).1, Why::Slot);
@@ -202,11 +202,11 @@ fn a_refresh_is_served_once() {
     world.decides();
     assert_eq!(world.status().last_handled_refresh.as_deref(), Some("a"), "an absent one leaves its echo");
     world.refreshes("");
-    check_now(&world, Why::Refresh, Kind::Query);
+    check_now(&world, Why::Refresh, How::Query);
     world.fails(Reason::NoRows);
     assert_eq!(world.status().last_handled_refresh.as_deref(), Some(""), "whatever the outcome");
     world.annotates("reconcile.fluxcd.io/requestedAt", "2026-02-20T12:00:00Z");
-    check_now(&world, Why::Refresh, Kind::Query);
+    check_now(&world, Why::Refresh, How::Query);
     world.measures("2");
     assert_eq!(world.status().last_handled_reconcile_at.as_deref(), Some("2026-02-20T12:00:00Z"));
     assert_eq!(attempt(&world).1, Why::Slot);
@@ -220,7 +220,7 @@ fn a_query_under_way_serves_no_later_request() {
     world.refreshes("b");
     world.key_result.status = Some(world.next(Some(&attempt_a)));
     assert_eq!(world.status().last_handled_refresh.as_deref(), Some("a"));
-    check_now(&world, Why::Refresh, Kind::Query);
+    check_now(&world, Why::Refresh, How::Query);
 }
 
 #[test]
@@ -251,14 +251,14 @@ fn asked_queries_are_ten_seconds_apart() {
     let mut world = World::synced(json!({}), "1").later(minutes(1));
     world.last_asked = Some(world.now - seconds(4));
     world.refreshes("a");
-    assert_eq!(attempt(&world), (world.now + seconds(6), Why::Refresh, Kind::Query));
+    assert_eq!(attempt(&world), (world.now + seconds(6), Why::Refresh, How::Query));
     assert_eq!(world.pass(), Pass::Wait(Some(world.now + seconds(6))));
     world.changes(json!({"bigQuery": {"query": "SELECT 2"}}));
-    assert_eq!(attempt(&world), (world.now + seconds(6), Why::QueryChanged, Kind::CheckedQuery));
+    assert_eq!(attempt(&world), (world.now + seconds(6), Why::QueryChanged, How::CheckedQuery));
     world.decides();
     assert_eq!(world.pass(), Pass::Wait(Some(world.now + seconds(6))));
     world.wait(seconds(6));
-    check_now(&world, Why::QueryChanged, Kind::CheckedQuery);
+    check_now(&world, Why::QueryChanged, How::CheckedQuery);
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn passing_failures_are_retried_soon_within_a_fifth() {
             world.fails(Reason::Timeout);
         }
         let (at, why, kind) = attempt(&world);
-        assert_eq!(kind, Kind::Query);
+        assert_eq!(kind, How::Query);
         match want {
             Some(want) => {
                 let wait = at.duration_since(world.now);
@@ -318,16 +318,16 @@ fn what_a_person_must_mend_is_tried_seldom_and_checked_first() {
     let begin = world.now;
     for wait in [minutes(1), minutes(5), minutes(15)] {
         world.fails(Reason::TableNotFound);
-        assert_eq!(attempt(&world), (world.now + wait, Why::Retry, Kind::CheckedQuery));
+        assert_eq!(attempt(&world), (world.now + wait, Why::Retry, How::CheckedQuery));
         world.wait(wait);
     }
     for slot in 1..4 {
         world.fails(Reason::TableNotFound);
-        assert_eq!(attempt(&world), (begin + hours(slot), Why::Slot, Kind::CheckedQuery));
+        assert_eq!(attempt(&world), (begin + hours(slot), Why::Slot, How::CheckedQuery));
         world.now = begin + hours(slot);
     }
     world.measures("1");
-    assert_eq!(attempt(&world).2, Kind::Query);
+    assert_eq!(attempt(&world).2, How::Query);
 }
 
 #[test]
@@ -340,13 +340,13 @@ fn what_was_mended_is_tried_at_once() {
     assert_eq!(attempt(&broken()).1, Why::Retry);
     let mut world = broken();
     world.changes(json!({"title": "Another"}));
-    check_now(&world, Why::QueryChanged, Kind::CheckedQuery);
+    check_now(&world, Why::QueryChanged, How::CheckedQuery);
     world.decides();
     assert_eq!(world.ready_text(), "False PermissionDenied, Reconciling QueryChanged");
-    check_now(&world, Why::QueryChanged, Kind::CheckedQuery);
+    check_now(&world, Why::QueryChanged, How::CheckedQuery);
     let mut world = broken();
     world.changed_at = Some(world.now);
-    check_now(&world, Why::Resumed, Kind::CheckedQuery);
+    check_now(&world, Why::Resumed, How::CheckedQuery);
     world.changed_at = Some(noon(50) - seconds(1));
     assert_eq!(attempt(&world).1, Why::Retry, "changed before the failure");
     // Other failures wait for their own time.
@@ -363,7 +363,7 @@ fn the_data_is_looked_at_again_at_the_next_slot() {
     for reason in [Reason::NoRows, Reason::TooManyRows, Reason::NullValue, Reason::NotFinite, Reason::QuotaExceeded] {
         let mut world = World::synced(json!({}), "1");
         world.fails(reason);
-        assert_eq!(attempt(&world), (slot_after(world.now), Why::Slot, Kind::Query), "{reason:?}");
+        assert_eq!(attempt(&world), (slot_after(world.now), Why::Slot, How::Query), "{reason:?}");
     }
 }
 
@@ -385,7 +385,7 @@ fn a_connection_that_is_not_ready_shows_at_the_own_slot_only() {
     check_held(&world, Reason::ConnectionNotReady, None);
     assert!(matches!(world.pass(), Pass::Wait(_)));
     world.ready = true;
-    check_now(&world, Why::Resumed, Kind::Query);
+    check_now(&world, Why::Resumed, How::Query);
 }
 
 #[test]
@@ -412,7 +412,7 @@ fn without_a_connection_nothing_is_compared() {
         assert_eq!(world.status().consecutive_failures, None, "a held sync is no attempt");
         world.changes(json!({"bigQuery": {"query": "SELECT 1"}}));
         world.no_connection = None;
-        check_now(&world, Why::Resumed, Kind::Query);
+        check_now(&world, Why::Resumed, How::Query);
     }
 }
 
@@ -429,10 +429,10 @@ fn a_used_up_budget_holds_until_the_next_day_in_utc() {
     assert_eq!(world.status().next_sync_time.as_ref().unwrap().0, until);
     let mut raised = world.clone();
     raised.within_budget = true;
-    check_now(&raised, Why::Resumed, Kind::Query);
+    check_now(&raised, Why::Resumed, How::Query);
     world.now = midnight(51);
     world.within_budget = true;
-    assert_eq!(attempt(&world), (until, Why::Slot, Kind::Query));
+    assert_eq!(attempt(&world), (until, Why::Slot, How::Query));
     world.now = until;
     world.measures("1");
     assert_eq!(world.ready_text(), "True Synced");
@@ -442,10 +442,10 @@ fn a_used_up_budget_holds_until_the_next_day_in_utc() {
 fn before_the_start_only_a_dry_run_is_made() {
     let period = json!({"startDate": "2026-01-01", "endDate": "2026-04-11", "timeZone": "America/New_York"});
     let mut world = World::new(json!({"period": period})).at(noon(-20));
-    check_now(&world, Why::New, Kind::DryRun);
+    check_now(&world, Why::New, How::DryRun);
     world.fails(Reason::QueryInvalid);
     assert_eq!(world.ready_text(), "False QueryInvalid, Stalled");
-    assert_eq!(attempt(&world), (world.now + minutes(1), Why::Retry, Kind::DryRun));
+    assert_eq!(attempt(&world), (world.now + minutes(1), Why::Retry, How::DryRun));
     world.wait(minutes(1));
     world.tries(Outcome::DryRunPassed);
     assert_eq!(world.ready_text(), "True NotStarted");
@@ -454,12 +454,12 @@ fn before_the_start_only_a_dry_run_is_made() {
     check_held(&world, Reason::NotStarted, Some(first));
     assert_eq!(world.status().next_sync_time.as_ref().unwrap().0, first);
     world.changes(json!({"bigQuery": {"query": "SELECT 2"}}));
-    check_now(&world, Why::QueryChanged, Kind::DryRun);
+    check_now(&world, Why::QueryChanged, How::DryRun);
     world.tries(Outcome::DryRunPassed);
     world.now = first - seconds(1);
     check_held(&world, Reason::NotStarted, Some(first));
     world.now = first;
-    check_now(&world, Why::Resumed, Kind::CheckedQuery);
+    check_now(&world, Why::Resumed, How::CheckedQuery);
     world.measures("1");
     assert_eq!(attempt(&world).1, Why::Slot);
 }
@@ -469,7 +469,7 @@ fn a_moved_start_resumes_at_once() {
     let mut world = World::new(json!({})).at(noon(-20));
     world.tries(Outcome::DryRunPassed);
     world.changes(json!({"period": {"startDate": "2025-12-01", "endDate": "2026-04-11"}}));
-    check_now(&world, Why::Resumed, Kind::CheckedQuery);
+    check_now(&world, Why::Resumed, How::CheckedQuery);
     let mut world = World::synced(json!({}), "1");
     world.changes(json!({"period": {"startDate": "2026-03-01", "endDate": "2026-04-11"}}));
     check_held(&world, Reason::NotStarted, Some(midnight(59) + spread()));
@@ -483,7 +483,7 @@ fn after_the_end_one_sync_must_succeed() {
     let slot = attempt(&world).0;
     world.now = slot;
     world.fails(Reason::NoRows);
-    assert_eq!(attempt(&world), (slot_after(slot), Why::Slot, Kind::Query));
+    assert_eq!(attempt(&world), (slot_after(slot), Why::Slot, How::Query));
     world.now = slot_after(slot);
     world.measures("3");
     check_held(&world, Reason::PeriodEnded, None);
@@ -506,11 +506,11 @@ fn after_the_end_a_refresh_asks_for_one_more() {
     world.measures("3");
     check_held(&world, Reason::PeriodEnded, None);
     world.changes(json!({"bigQuery": {"query": "SELECT 2"}}));
-    check_now(&world, Why::QueryChanged, Kind::CheckedQuery);
+    check_now(&world, Why::QueryChanged, How::CheckedQuery);
     world.measures("4");
     check_held(&world, Reason::PeriodEnded, None);
     let mut late = World::new(json!({})).at(noon(110));
-    check_now(&late, Why::New, Kind::CheckedQuery);
+    check_now(&late, Why::New, How::CheckedQuery);
     late.measures("5");
     check_held(&late, Reason::PeriodEnded, None);
 }
@@ -521,7 +521,7 @@ fn a_moved_end_resumes_at_once() {
     world.measures("2");
     world.decides();
     world.changes(json!({"period": {"startDate": "2026-01-01", "endDate": "2026-12-31"}}));
-    check_now(&world, Why::Resumed, Kind::Query);
+    check_now(&world, Why::Resumed, How::Query);
 }
 
 #[test]
@@ -599,7 +599,7 @@ fn requests_after_the_end_are_ten_seconds_apart_and_flip_nothing() {
     world.wait(hours(5));
     world.refreshes("a");
     world.last_asked = Some(world.now - seconds(4));
-    assert_eq!(attempt(&world), (world.now + seconds(6), Why::Refresh, Kind::Query));
+    assert_eq!(attempt(&world), (world.now + seconds(6), Why::Refresh, How::Query));
     assert_eq!(world.next(None), rest, "no write before the sync");
     world.measures("2");
     assert_eq!(world.ready_text(), "True PeriodEnded");
@@ -611,7 +611,7 @@ fn a_first_sync_that_was_held_is_under_way_once_it_is_not() {
         let mut world = World::new(rest);
         world.decides();
         world.changes(end);
-        check_now(&world, Why::New, Kind::CheckedQuery);
+        check_now(&world, Why::New, How::CheckedQuery);
         assert_eq!(world.pass(), Pass::Decide);
         world.decides();
         assert_eq!(world.ready_text(), want);
@@ -633,7 +633,7 @@ fn a_first_sync_that_waited_for_its_connection_needs_no_write_of_its_own() {
     world.ready = false;
     world.decides();
     world.ready = true;
-    assert_eq!(world.pass(), Pass::Attempt { why: Why::New, kind: Kind::CheckedQuery });
+    assert_eq!(world.pass(), Pass::Attempt { why: Why::New, how: How::CheckedQuery });
 }
 
 #[test]
@@ -645,10 +645,10 @@ fn first_syncs_held_by_the_budget_are_spread_over_the_new_day() {
     check_held(&world, Reason::BudgetExhausted, Some(until));
     let mut raised = world.clone();
     raised.within_budget = true;
-    check_now(&raised, Why::New, Kind::CheckedQuery);
+    check_now(&raised, Why::New, How::CheckedQuery);
     world.within_budget = true;
     world.now = midnight(51);
-    assert_eq!(attempt(&world), (until, Why::New, Kind::CheckedQuery));
+    assert_eq!(attempt(&world), (until, Why::New, How::CheckedQuery));
     assert!(matches!(world.pass(), Pass::Wait(_)));
 }
 
@@ -657,7 +657,7 @@ fn a_last_sync_that_is_none_of_ours_holds_nothing() {
     let mut world = World::synced(json!({}), "1");
     for future in ["2026-02-20T12:05:01Z", "2999-01-01T00:00:00Z", "9999-12-30T22:00:00Z"] {
         world.status_mut().last_sync_time = Some(okr_operator::api::Time(time(future)));
-        check_now(&world, Why::New, Kind::Query);
+        check_now(&world, Why::New, How::Query);
     }
     // Clocks of two leaders may differ a little.
     world.status_mut().last_sync_time = Some(okr_operator::api::Time(noon(50) + minutes(5)));
@@ -666,7 +666,7 @@ fn a_last_sync_that_is_none_of_ours_holds_nothing() {
     world.status_mut().conditions[0].reason = "Whatever".to_owned();
     assert_eq!(attempt(&world).1, Why::Slot);
     world.status_mut().conditions.clear();
-    check_now(&world, Why::New, Kind::Query);
+    check_now(&world, Why::New, How::Query);
     assert!(matches!(world.pass(), Pass::Attempt { .. }));
 }
 

@@ -1,0 +1,177 @@
+//! Statuses on their way to the API server: conflicts, outages and refusals, and what was written and not yet seen.
+//!
+//! The calls themselves are in [`apply`].
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{Client, Resource, ResourceExt, api::ObjectMeta, core::NamespaceResourceScope};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{domain::event::Transition, metrics::Metrics};
+
+use super::{
+    apply::{self, ApplyError},
+    chain, lock,
+    queue::Key,
+    until,
+};
+
+/// What was written, or could not be.
+pub struct Writes {
+    client: Client,
+    metrics: Arc<Metrics>,
+    /// The newest resourceVersion that a write of ours made or met, until the watch shows it: no decision is made on an
+    /// older object.
+    seen: Mutex<HashMap<Key, u64>>,
+    refused: Mutex<HashMap<Key, Refusal>>,
+}
+
+/// Why a status was not written.
+pub enum Unwritten<K> {
+    /// The object was deleted, or made anew under its name.
+    Gone,
+    /// Here it is as it is now: decide again.
+    Changed(Box<K>),
+    /// The API server would say the same again; the object is left alone for a while.
+    Refused,
+}
+
+/// A status that the API server would not have.
+struct Refusal {
+    /// Of the object that it was decided on.
+    resource_version: Option<String>,
+    until: Timestamp,
+}
+
+/// A status that is refused stays refused until a person mends the object, its definition or our rights. Each new try
+/// may cost a query, as the answer is lost.
+const LEFT_ALONE: SignedDuration = SignedDuration::from_mins(15);
+
+impl Writes {
+    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
+        Self { client, metrics, seen: Mutex::default(), refused: Mutex::default() }
+    }
+
+    /// Writes a status that was decided on `object`, waiting out an API server that does not answer.
+    pub async fn status<K, S>(&self, key: &Key, object: &K, status: &S) -> Result<(), Unwritten<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+        S: Serialize,
+    {
+        let mut wait = Duration::from_secs(1);
+        loop {
+            let error = match apply::status(&self.client, object, status).await {
+                Ok(version) => {
+                    self.metrics.written(&K::kind(&()), "written");
+                    self.saw(key, Some(&version));
+                    return Ok(());
+                }
+                Err(ApplyError::Gone) => return Err(Unwritten::Gone),
+                Err(error @ ApplyError::Refused { .. }) => {
+                    self.metrics.written(&K::kind(&()), "refused");
+                    tracing::error!(
+                        kind = %K::kind(&()),
+                        namespace = object.namespace(),
+                        name = object.name_any(),
+                        error = chain(&error),
+                        "a status was refused; the object is left alone for {} min or until it changes",
+                        LEFT_ALONE.as_mins()
+                    );
+                    self.leave_alone(key, object.meta());
+                    return Err(Unwritten::Refused);
+                }
+                Err(ApplyError::Conflict) => {
+                    self.metrics.written(&K::kind(&()), "conflict");
+                    match apply::newest(&self.client, object).await {
+                        Ok(None) => return Err(Unwritten::Gone),
+                        Ok(Some(newer)) => {
+                            self.saw(key, newer.meta().resource_version.as_deref());
+                            return Err(Unwritten::Changed(Box::new(newer)));
+                        }
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            self.metrics.written(&K::kind(&()), "failed");
+            tracing::warn!(
+                kind = %K::kind(&()),
+                namespace = object.namespace(),
+                name = object.name_any(),
+                error = chain(&error),
+                "a status could not be written; trying again in {} s",
+                wait.as_secs()
+            );
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(30));
+        }
+    }
+
+    /// Writes events about transitions. They are a courtesy: one that fails is not repeated.
+    pub async fn tell<K>(&self, object: &K, transitions: impl IntoIterator<Item = Transition>)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        for transition in transitions {
+            if let Err(error) = apply::event(&self.client, object, &transition).await {
+                tracing::warn!(
+                    kind = %K::kind(&()),
+                    namespace = object.namespace(),
+                    name = object.name_any(),
+                    reason = transition.reason,
+                    error = chain(&error),
+                    "an event could not be written"
+                );
+            }
+        }
+    }
+
+    /// Whether the watch has not yet shown what our own last write to the object made or met.
+    pub fn is_outdated(&self, key: &Key, meta: &ObjectMeta) -> bool {
+        let mut seen = lock(&self.seen);
+        let shown = meta.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok());
+        match (seen.get(key), shown) {
+            (Some(newest), Some(shown)) if shown < *newest => true,
+            (Some(_), _) => {
+                seen.remove(key);
+                false
+            }
+            (None, _) => false,
+        }
+    }
+
+    /// How long the object is left alone from `now`, because its status was refused.
+    pub fn left_alone(&self, key: &Key, meta: &ObjectMeta, now: Timestamp) -> Option<Duration> {
+        let mut refused = lock(&self.refused);
+        let refusal = refused.get(key)?;
+        if refusal.resource_version == meta.resource_version && refusal.until > now {
+            return Some(until(refusal.until, now));
+        }
+        refused.remove(key);
+        None
+    }
+
+    /// The object is gone: what was remembered of it goes too.
+    pub fn forget(&self, key: &Key) {
+        lock(&self.seen).remove(key);
+        lock(&self.refused).remove(key);
+    }
+
+    fn saw(&self, key: &Key, version: Option<&str>) {
+        if let Some(version) = version.and_then(|version| version.parse().ok()) {
+            lock(&self.seen).insert(key.clone(), version);
+        }
+    }
+
+    fn leave_alone(&self, key: &Key, meta: &ObjectMeta) {
+        let until = crate::clock::now() + LEFT_ALONE;
+        let refusal = Refusal { resource_version: meta.resource_version.clone(), until };
+        lock(&self.refused).insert(key.clone(), refusal);
+    }
+}
