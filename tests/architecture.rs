@@ -6,6 +6,7 @@ use clap::CommandFactory;
 use okr_operator::{
     api::crd,
     config::{Arguments, RunArguments},
+    domain::{Reason, connection::ConnectionReason},
 };
 
 /// The Rust files of a folder of `src`, with what they say outside comments.
@@ -180,4 +181,17 @@ fn every_flag_has_a_variable() {
     }
     assert!(flags > 5);
     Arguments::command().debug_assert();
+}
+
+#[test]
+fn the_readme_names_every_flag_status_and_reason() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let command = <RunArguments as clap::Args>::augment_args(clap::Command::new("run"));
+    let flags = command.get_arguments().filter_map(|argument| argument.get_long()).map(|flag| format!("`--{flag}`"));
+    let reasons = Reason::ALL.iter().map(|reason| format!("`{}`", reason.name()));
+    let reasons = reasons.chain(ConnectionReason::ALL.iter().map(|reason| format!("`{}`", reason.name())));
+    let statuses = ["NotStarted", "InProgress", "OnTrack", "Behind", "AtRisk", "Postponed", "Closed"];
+    let statuses = statuses.iter().map(|status| format!("`{status}`"));
+    let missing: Vec<String> = flags.chain(reasons).chain(statuses).filter(|name| !readme.contains(name)).collect();
+    assert!(missing.is_empty(), "README.md does not name {missing:?}");
 }

@@ -31,6 +31,21 @@ pub enum ConnectionReason {
 }
 
 impl ConnectionReason {
+    pub const ALL: [ConnectionReason; 12] = [
+        ConnectionReason::Connected,
+        ConnectionReason::Suspended,
+        ConnectionReason::SecretNotFound,
+        ConnectionReason::SecretNotReadable,
+        ConnectionReason::SecretKeyMissing,
+        ConnectionReason::CredentialsInvalid,
+        ConnectionReason::CredentialsRefused,
+        ConnectionReason::EndpointNotAllowed,
+        ConnectionReason::ProjectNotFound,
+        ConnectionReason::ApiDisabled,
+        ConnectionReason::PermissionDenied,
+        ConnectionReason::Unavailable,
+    ];
+
     /// The one name in conditions, events and metrics.
     pub fn name(self) -> &'static str {
         match self {

@@ -222,15 +222,6 @@ fn every_field_has_a_description() {
     assert!(found.is_empty(), "without a description: {found:#?}");
 }
 
-#[test]
-fn the_files_of_the_crds_are_current() {
-    for crd in crd::all() {
-        let name = crd::file_name(&crd);
-        let file = std::fs::read_to_string(format!("crds/{name}")).unwrap();
-        assert!(file == crd::yaml(&crd), "crds/{name} is not what the types say: run `make crds`");
-    }
-}
-
 #[tokio::test]
 async fn the_api_server_takes_the_crds_without_a_warning() {
     let _sandbox = sandbox("admission").await;

@@ -3,44 +3,17 @@
 use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::{Value, json};
 
-use k8s_openapi::{
-    ByteString,
-    api::core::v1::Secret,
-    api::rbac::v1::{Role, RoleBinding},
-};
-use kube::api::{ObjectMeta, PostParams};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::PostParams;
 
 use crate::{
-    reach, runs,
+    key_file, reach, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub, TokenMode},
-        cluster::{Sandbox, impersonate, sandbox, truth},
+        cluster::{impersonate, sandbox, truth},
     },
+    with_key,
 };
-
-/// A connection whose service account key is entry `key.json` of Secret `google`.
-fn with_key(stub: &Stub) -> Value {
-    json!({
-        "projectId": "demo", "endpoint": stub.endpoint(),
-        "credentials": {"serviceAccountKey": {"secretRef": {"name": "google", "key": "key.json"}}},
-    })
-}
-
-async fn put_secret(sandbox: &Sandbox, key: &str, content: &[u8]) {
-    let secret = Secret {
-        metadata: ObjectMeta { name: Some("google".to_owned()), ..ObjectMeta::default() },
-        data: Some([(key.to_owned(), ByteString(content.to_vec()))].into()),
-        ..Secret::default()
-    };
-    let api = sandbox.api::<Secret>();
-    let _ = api.delete("google", &Default::default()).await;
-    api.create(&PostParams::default(), &secret).await.unwrap();
-}
-
-fn key_file(stub: &Stub) -> Vec<u8> {
-    let path = std::env::var("OKR_RSA_KEY").expect("an RSA key in PEM form: run `make test`");
-    stub.key_file(&std::fs::read_to_string(path).unwrap())
-}
 
 #[tokio::test]
 async fn a_key_in_a_secret_connects_and_a_query_carries_its_token() {
@@ -48,7 +21,7 @@ async fn a_key_in_a_secret_connects_and_a_query_carries_its_token() {
     let stub = Stub::start().await;
     stub.require_token("ya29.test-");
     stub.otherwise(Reply::number("INT64", "47"));
-    put_secret(&sandbox, "key.json", &key_file(&stub)).await;
+    sandbox.put_secret("google", "key.json", &key_file(&stub)).await;
     sandbox.apply::<BigQueryConnection>("warehouse", with_key(&stub)).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let _operator = sandbox.operator();
@@ -83,20 +56,20 @@ async fn what_is_wrong_with_a_secret_is_said_and_mended_without_a_restart() {
     };
     said("SecretNotFound", "kubectl -n", "Reconciling").await;
     sandbox.await_reason("kr", "ConnectionNotReady").await;
-    put_secret(&sandbox, "other.json", b"{}").await;
+    sandbox.put_secret("google", "other.json", b"{}").await;
     said("SecretKeyMissing", "key.json", "Reconciling").await;
-    put_secret(&sandbox, "key.json", secret_text.as_bytes()).await;
+    sandbox.put_secret("google", "key.json", secret_text.as_bytes()).await;
     said("CredentialsInvalid", "not a JSON object", "Stalled").await;
     let mut key: Value = serde_json::from_slice(&key_file(&stub)).unwrap();
     key["private_key"] = json!(format!("-----BEGIN PRIVATE KEY-----\n{secret_text}\n-----END PRIVATE KEY-----\n"));
-    put_secret(&sandbox, "key.json", &serde_json::to_vec(&key).unwrap()).await;
+    sandbox.put_secret("google", "key.json", &serde_json::to_vec(&key).unwrap()).await;
     said("CredentialsInvalid", "private_key", "Stalled").await;
     let mut key: Value = serde_json::from_slice(&key_file(&stub)).unwrap();
     key["token_uri"] = json!("https://tokens.example.com/token");
-    put_secret(&sandbox, "key.json", &serde_json::to_vec(&key).unwrap()).await;
+    sandbox.put_secret("google", "key.json", &serde_json::to_vec(&key).unwrap()).await;
     said("CredentialsInvalid", "token_uri", "Stalled").await;
     assert_eq!(stub.count("token") + stub.count("jobs.query"), 0);
-    put_secret(&sandbox, "key.json", &key_file(&stub)).await;
+    sandbox.put_secret("google", "key.json", &key_file(&stub)).await;
     // Nobody asks: the Secret is read again within 15 s, and the key result follows.
     sandbox.await_connection("warehouse", "Connected").await;
     sandbox.await_reason("kr", "Synced").await;
@@ -106,7 +79,7 @@ async fn what_is_wrong_with_a_secret_is_said_and_mended_without_a_restart() {
 async fn a_secret_that_may_not_be_read_is_said() {
     let sandbox = sandbox("forbidden").await;
     let stub = Stub::start().await;
-    put_secret(&sandbox, "key.json", &key_file(&stub)).await;
+    sandbox.put_secret("google", "key.json", &key_file(&stub)).await;
     sandbox.apply::<BigQueryConnection>("warehouse", with_key(&stub)).await;
     let user = format!("limited-{}", sandbox.namespace);
     // All that the operator needs in a namespace, but for Secrets.
@@ -172,10 +145,7 @@ async fn a_connection_that_appears_later_is_used_at_once() {
 
 #[tokio::test]
 async fn a_suspended_connection_rests_its_key_results_and_resumes_them_at_once() {
-    let sandbox = sandbox("suspend").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("suspend", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let _operator = sandbox.operator();
     sandbox.await_reason("kr", "Synced").await;
@@ -203,7 +173,7 @@ async fn what_is_wrong_with_a_project_names_the_account_and_the_command_that_men
     for (name, reply, ..) in &cases {
         let stub = Stub::start().await;
         stub.on("SELECT 1", reply.clone());
-        put_secret_named(&sandbox, name, &key_file(&stub)).await;
+        sandbox.put_secret(name, "key.json", &key_file(&stub)).await;
         let mut spec = with_key(&stub);
         spec["credentials"]["serviceAccountKey"]["secretRef"]["name"] = json!(name);
         sandbox.apply::<BigQueryConnection>(name, spec).await;
@@ -211,7 +181,7 @@ async fn what_is_wrong_with_a_project_names_the_account_and_the_command_that_men
     }
     let refused = Stub::start().await;
     refused.tokens(TokenMode::Refuse("invalid_grant".into()));
-    put_secret_named(&sandbox, "refused", &key_file(&refused)).await;
+    sandbox.put_secret("refused", "key.json", &key_file(&refused)).await;
     let mut spec = with_key(&refused);
     spec["credentials"]["serviceAccountKey"]["secretRef"]["name"] = json!("refused");
     sandbox.apply::<BigQueryConnection>("refused", spec).await;
@@ -231,21 +201,9 @@ async fn what_is_wrong_with_a_project_names_the_account_and_the_command_that_men
     assert!(ready.message.contains("--allowed-endpoints"), "{}", ready.message);
 }
 
-async fn put_secret_named(sandbox: &Sandbox, name: &str, content: &[u8]) {
-    let secret = Secret {
-        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
-        data: Some([("key.json".to_owned(), ByteString(content.to_vec()))].into()),
-        ..Secret::default()
-    };
-    sandbox.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_connection_that_fails_holds_its_key_results_and_the_query_is_not_blamed() {
-    let sandbox = sandbox("doubt").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("doubt", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let operator = sandbox.operator();
     sandbox.await_reason("kr", "Synced").await;

@@ -6,7 +6,7 @@ use okr_operator::api::{BigQueryConnection, MeasuredStatus, OkrKeyResult, OkrSta
 use serde_json::{Value, json};
 
 use crate::{
-    emulator, reach, runs,
+    emulator, reach, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
         cluster::{Sandbox, condition, sandbox, truth},
@@ -172,10 +172,7 @@ async fn the_last_good_value_stays_on_failure() {
 
 #[tokio::test]
 async fn a_time_zone_that_does_not_exist_is_said_and_can_be_mended() {
-    let sandbox = sandbox("zone").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("zone", Reply::number("INT64", "47")).await;
     let mut spec = reach("SELECT 47");
     spec["period"]["timeZone"] = json!("Europe/Atlantis");
     sandbox.apply::<OkrKeyResult>("kr", spec).await;

@@ -11,11 +11,37 @@ mod races;
 mod syncing;
 
 use serde_json::{Value, json};
-use support::bigquery_stub::Stub;
+use support::{
+    bigquery_stub::{Reply, Stub},
+    cluster::{Sandbox, sandbox},
+};
 
 /// The real BigQuery server that `make test` starts.
 fn emulator() -> String {
     std::env::var("OKR_BIGQUERY_ENDPOINT").expect("the BigQuery server's address: run `make test`")
+}
+
+/// A namespace with a connection to a stub that gives every query the same answer.
+async fn stubbed(prefix: &str, reply: Reply) -> (Sandbox, Stub) {
+    let sandbox = sandbox(prefix).await;
+    let stub = Stub::start().await;
+    stub.otherwise(reply);
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    (sandbox, stub)
+}
+
+/// A service account key whose tokens come from the stub.
+fn key_file(stub: &Stub) -> Vec<u8> {
+    let path = std::env::var("OKR_RSA_KEY").expect("an RSA key in PEM form: run `make test`");
+    stub.key_file(&std::fs::read_to_string(path).unwrap())
+}
+
+/// A connection whose service account key is entry `key.json` of Secret `google`.
+fn with_key(stub: &Stub) -> Value {
+    json!({
+        "projectId": "demo", "endpoint": stub.endpoint(),
+        "credentials": {"serviceAccountKey": {"secretRef": {"name": "google", "key": "key.json"}}},
+    })
 }
 
 /// A key result to reach 100 in a period that is half over.

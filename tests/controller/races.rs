@@ -9,21 +9,17 @@ use std::{
 };
 
 use http::{Method, Request, Response, StatusCode};
-use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    Client,
-    api::{ObjectMeta, PostParams},
-    client::Body,
-};
+use kube::{Client, client::Body};
 use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::json;
 
 use crate::{
-    reach, runs,
+    key_file, reach, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
         cluster::{Sandbox, await_some, condition, sandbox, truth},
     },
+    with_key,
 };
 
 /// What becomes of a call on its way to the API server.
@@ -74,36 +70,21 @@ fn refresh(value: &str) -> serde_json::Value {
     json!({"metadata": {"annotations": {"okr-operator.dev/refresh": value}}})
 }
 
+/// The same account's key; another `note` makes it another file.
 async fn put_key(sandbox: &Sandbox, stub: &Stub, note: &str) {
-    let path = std::env::var("OKR_RSA_KEY").expect("an RSA key in PEM form: run `make test`");
-    let mut key: serde_json::Value =
-        serde_json::from_slice(&stub.key_file(&std::fs::read_to_string(path).unwrap())).unwrap();
+    let mut key: serde_json::Value = serde_json::from_slice(&key_file(stub)).unwrap();
     key["private_key_id"] = json!(note);
-    let secret = Secret {
-        metadata: ObjectMeta { name: Some("google".to_owned()), ..ObjectMeta::default() },
-        data: Some([("key.json".to_owned(), ByteString(serde_json::to_vec(&key).unwrap()))].into()),
-        ..Secret::default()
-    };
-    let api = sandbox.api::<Secret>();
-    let _ = api.delete("google", &Default::default()).await;
-    api.create(&PostParams::default(), &secret).await.unwrap();
+    sandbox.put_secret("google", "key.json", &serde_json::to_vec(&key).unwrap()).await;
 }
 
 async fn connect_with_key(sandbox: &Sandbox, stub: &Stub) {
     put_key(sandbox, stub, "1").await;
-    let spec = json!({
-        "projectId": "demo", "endpoint": stub.endpoint(),
-        "credentials": {"serviceAccountKey": {"secretRef": {"name": "google", "key": "key.json"}}},
-    });
-    sandbox.apply::<BigQueryConnection>("warehouse", spec).await;
+    sandbox.apply::<BigQueryConnection>("warehouse", with_key(stub)).await;
 }
 
 #[tokio::test]
 async fn key_results_wait_until_the_connections_are_known() {
-    let sandbox = sandbox("listing").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("listing", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let operator = sandbox.operator();
     let before = sandbox.await_reason("kr", "Synced").await;
@@ -121,10 +102,7 @@ async fn key_results_wait_until_the_connections_are_known() {
 
 #[tokio::test]
 async fn a_connection_changed_during_its_check_is_checked_again_and_nothing_goes_the_old_way() {
-    let sandbox = sandbox("rebuilt").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("rebuilt", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let _operator = sandbox.operator();
     sandbox.await_reason("kr", "Synced").await;
@@ -155,10 +133,7 @@ async fn a_connection_changed_during_its_check_is_checked_again_and_nothing_goes
 
 #[tokio::test]
 async fn a_doubted_connection_that_is_fine_costs_no_second_query() {
-    let sandbox = sandbox("doubted").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("doubted", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let operator = sandbox.operator();
     sandbox.await_reason("kr", "Synced").await;
@@ -234,10 +209,7 @@ async fn what_a_dry_run_found_is_dropped_when_the_key_result_was_suspended_meanw
 
 #[tokio::test]
 async fn a_status_that_is_refused_holds_up_nobody_else() {
-    let sandbox = sandbox("invalid").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("invalid", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("bad", reach("SELECT 47")).await;
     let client = through(&sandbox, |method, uri| match method == Method::PUT && uri.contains("/bad/status") {
         true => Way::Refused(StatusCode::UNPROCESSABLE_ENTITY),
@@ -252,10 +224,7 @@ async fn a_status_that_is_refused_holds_up_nobody_else() {
 
 #[tokio::test]
 async fn a_write_whose_answer_is_lost_is_counted_once() {
-    let sandbox = sandbox("lost").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::rows(&[("f0_", "INT64")], &[]));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("lost", Reply::rows(&[("f0_", "INT64")], &[])).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let writes = AtomicUsize::new(0);
     let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {

@@ -6,7 +6,7 @@ use okr_operator::api::{OkrKeyResult, OkrStatus};
 use serde_json::json;
 
 use crate::{
-    day, dry_runs, emulator, period, reach, runs,
+    day, dry_runs, emulator, period, reach, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
         cluster::{await_some, condition, sandbox, truth},
@@ -56,10 +56,7 @@ async fn parameters_and_the_period_reach_the_query() {
 
 #[tokio::test]
 async fn a_routine_sync_costs_one_write_no_read_and_one_call() {
-    let sandbox = sandbox("cost").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("cost", Reply::number("INT64", "47")).await;
     for index in 0..5 {
         sandbox.apply::<OkrKeyResult>(&format!("kr-{index}"), reach("SELECT 47")).await;
     }
@@ -95,10 +92,7 @@ async fn a_routine_sync_costs_one_write_no_read_and_one_call() {
 
 #[tokio::test]
 async fn a_restart_queries_nothing_that_is_not_due() {
-    let sandbox = sandbox("restart").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("restart", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let operator = sandbox.operator();
     let before = sandbox.await_reason("kr", "Synced").await;
@@ -131,10 +125,7 @@ async fn a_query_changed_while_the_operator_was_down_is_synced_at_once() {
 
 #[tokio::test]
 async fn a_changed_target_is_decided_again_without_a_query() {
-    let sandbox = sandbox("target").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("target", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let _operator = sandbox.operator();
     let before = sandbox.await_reason("kr", "Synced").await;
@@ -157,10 +148,7 @@ async fn a_changed_target_is_decided_again_without_a_query() {
 
 #[tokio::test]
 async fn a_refresh_is_served_once_and_echoed() {
-    let sandbox = sandbox("refresh").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("refresh", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let _operator = sandbox.operator();
     sandbox.await_reason("kr", "Synced").await;
@@ -189,10 +177,7 @@ async fn a_refresh_is_served_once_and_echoed() {
 
 #[tokio::test]
 async fn what_rests_echoes_a_refresh_at_once_and_sends_nothing() {
-    let sandbox = sandbox("rest").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("rest", Reply::number("INT64", "47")).await;
     let mut spec = reach("SELECT 47");
     spec["suspend"] = json!(true);
     sandbox.apply::<OkrKeyResult>("kr", spec).await;
@@ -234,10 +219,7 @@ async fn before_the_start_a_query_is_checked_and_not_run() {
 
 #[tokio::test]
 async fn after_the_end_one_last_value_is_read() {
-    let sandbox = sandbox("end").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "120"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("end", Reply::number("INT64", "120")).await;
     let mut spec = reach("SELECT 120");
     spec["period"] = period(-90, -1);
     sandbox.apply::<OkrKeyResult>("kr", spec).await;
@@ -268,10 +250,8 @@ async fn an_answer_to_a_query_that_was_changed_meanwhile_is_dropped() {
 
 #[tokio::test]
 async fn deleting_or_suspending_cancels_a_running_query() {
-    let sandbox = sandbox("cancel").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::slow(Duration::from_secs(120), Reply::number("INT64", "1")).answering_at_once());
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) =
+        stubbed("cancel", Reply::slow(Duration::from_secs(120), Reply::number("INT64", "1")).answering_at_once()).await;
     for name in ["deleted", "suspended", "closed"] {
         sandbox.apply::<OkrKeyResult>(name, reach(&format!("SELECT '{name}'"))).await;
     }
@@ -303,10 +283,7 @@ async fn a_target_changed_while_the_query_runs_counts_for_its_answer() {
 
 #[tokio::test]
 async fn a_name_of_253_characters_with_dots_works() {
-    let sandbox = sandbox("long").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "1"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("long", Reply::number("INT64", "1")).await;
     let name = format!("{}.{}", "a-b.".repeat(50), "c".repeat(52)).replace("..", ".");
     let name = format!("{name}{}", "d".repeat(253 - name.len()));
     sandbox.apply::<OkrKeyResult>(&name, reach("SELECT 1")).await;

@@ -6,7 +6,11 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use k8s_openapi::{
-    api::{core::v1::Namespace, events::v1::Event},
+    ByteString,
+    api::{
+        core::v1::{Namespace, Secret},
+        events::v1::Event,
+    },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
@@ -98,6 +102,18 @@ impl Sandbox {
     pub async fn connect(&self, name: &str, endpoint: &str) -> BigQueryConnection {
         let spec = json!({"projectId": "demo", "endpoint": endpoint, "credentials": {"none": {}}});
         self.apply(name, spec).await
+    }
+
+    /// A Secret with one entry, in the place of one that is there.
+    pub async fn put_secret(&self, name: &str, key: &str, content: &[u8]) {
+        let secret = Secret {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            data: Some([(key.to_owned(), ByteString(content.to_vec()))].into()),
+            ..Secret::default()
+        };
+        let secrets = self.api::<Secret>();
+        let _ = secrets.delete(name, &DeleteParams::default()).await;
+        secrets.create(&PostParams::default(), &secret).await.unwrap();
     }
 
     /// A merge patch, as `kubectl patch` or `kubectl annotate` sends it.
