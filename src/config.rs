@@ -42,6 +42,14 @@ pub struct RunArguments {
     #[arg(long, env = "OKR_OPERATOR_ALLOWED_TOKEN_HOSTS", value_delimiter = ',')]
     pub allowed_token_hosts: Vec<String>,
 
+    /// Namespaces whose connections may use the operator's own identity: workloadIdentity and externalAccount.
+    #[arg(long, env = "OKR_OPERATOR_AMBIENT_IDENTITY_NAMESPACES", value_delimiter = ',')]
+    pub ambient_identity_namespaces: Vec<String>,
+
+    /// The folder with the subject token files that an external account may name; without it none may.
+    #[arg(long, env = "OKR_OPERATOR_EXTERNAL_ACCOUNT_FOLDER")]
+    pub external_account_folder: Option<PathBuf>,
+
     /// Namespaces whose shared connections are found without being named. Default: the operator's own.
     #[arg(long, env = "OKR_OPERATOR_SHARED_CONNECTION_NAMESPACES", value_delimiter = ',')]
     pub shared_connection_namespaces: Vec<String>,

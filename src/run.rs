@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    bigquery,
     config::{LogFormat, RunArguments},
     controller::{self, Settings},
     http::{self, Surface},
@@ -85,6 +86,9 @@ fn settings(arguments: &RunArguments, own_namespace: String) -> Settings {
         shared_connection_namespaces,
         allowed_endpoints: named(&arguments.allowed_endpoints),
         allowed_token_hosts: named(&arguments.allowed_token_hosts),
+        ambient_identity_namespaces: named(&arguments.ambient_identity_namespaces),
+        google: bigquery::Endpoints::default(),
+        external_account_folder: arguments.external_account_folder.clone(),
         namespaces: named(&arguments.namespaces),
         max_concurrent_syncs: arguments.max_concurrent_syncs,
     }

@@ -39,6 +39,8 @@ use super::{Bytes, Condition, Duration, Time, form};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.credentials.none) || (has(self.endpoint) && self.endpoint.startsWith('http://'))")
     .message("credentials.none is for plain-http endpoints only: set endpoint to http://HOST:PORT, or give credentials"))]
+#[x_kube(validation = Rule::new("!has(self.impersonate) || !has(self.credentials.none)")
+    .message("impersonate needs credentials that may act as the account: it does not go with credentials.none"))]
 pub struct BigQueryConnectionSpec {
     /// The name people see. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,8 +65,11 @@ pub struct BigQueryConnectionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1090), regex(pattern = form::DATASET.pattern))]
     pub default_dataset: Option<String>,
-    /// The identity that queries run as: exactly one of serviceAccountKey and none. Such as serviceAccountKey: {secretRef: {name: warehouse, key: key.json}}.
+    /// The identity that queries run as: exactly one of serviceAccountKey, workloadIdentity, externalAccount and none. Such as serviceAccountKey: {secretRef: {name: warehouse, key: key.json}}.
     pub credentials: Credentials,
+    /// Act as another service account, on top of the credentials; their identity needs roles/iam.serviceAccountTokenCreator on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impersonate: Option<Impersonate>,
     /// OAuth scopes beside that of BigQuery: drive.readonly for tables over Google Sheets. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "set"))]
@@ -93,6 +98,10 @@ pub struct BigQueryConnectionSpec {
 pub enum Credentials {
     /// A Google service account's JSON key, kept in a Secret of the connection's namespace.
     ServiceAccountKey(ServiceAccountKey),
+    /// The operator's own identity, from Google's metadata server. Only in namespaces of the operator's --ambient-identity-namespaces. Write workloadIdentity: {}.
+    WorkloadIdentity(WorkloadIdentity),
+    /// The operator's own identity in another cloud or cluster, by workload identity federation. Only in namespaces of the operator's --ambient-identity-namespaces.
+    ExternalAccount(ExternalAccount),
     /// No credentials at all: for emulators behind a plain-http endpoint. Write none: {}.
     None(NoCredentials),
 }
@@ -103,6 +112,28 @@ pub enum Credentials {
 pub struct ServiceAccountKey {
     /// The Secret and the key in its data that hold the JSON file.
     pub secret_ref: SecretKeyRef,
+}
+
+/// The operator's own identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkloadIdentity {}
+
+/// Workload identity federation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalAccount {
+    /// The Secret and the key in its data that hold the JSON configuration that gcloud iam workload-identity-pools
+    /// create-cred-config made. Its credential source must be a file in the operator's --external-account-folder.
+    pub secret_ref: SecretKeyRef,
+}
+
+/// Another service account to act as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Impersonate {
+    /// The account's e-mail address, such as okr-reader@my-project.iam.gserviceaccount.com.
+    #[schemars(length(min = 3, max = 254), regex(pattern = form::ACCOUNT.pattern))]
+    pub service_account: String,
 }
 
 /// No credentials.

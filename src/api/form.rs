@@ -8,8 +8,8 @@ pub(super) struct Form {
 }
 
 /// Every form: a pattern of the CRDs must be among them.
-pub(super) const ALL: [&Form; 9] =
-    [&DECIMAL, &DURATION, &BYTES, &PROJECT, &LOCATION, &DATASET, &ENDPOINT, &PARAMETER, &HTTPS];
+pub(super) const ALL: [&Form; 10] =
+    [&DECIMAL, &DURATION, &BYTES, &PROJECT, &LOCATION, &DATASET, &ACCOUNT, &ENDPOINT, &PARAMETER, &HTTPS];
 
 /// NUMERIC has 38 digits; BIGNUMERIC up to 39 before and 38 after the point.
 pub(super) const DECIMAL: Form = Form {
@@ -40,6 +40,11 @@ pub(super) const LOCATION: Form =
 pub(super) const DATASET: Form = Form {
     pattern: r"^([a-z0-9][a-z0-9.:-]*\.)?[A-Za-z0-9_]+$",
     words: "must be DATASET or PROJECT.DATASET; a dataset's name has letters, digits and underscores only",
+};
+
+pub(super) const ACCOUNT: Form = Form {
+    pattern: "^[A-Za-z0-9][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*$",
+    words: "must be a service account's e-mail address, such as okr-reader@my-project.iam.gserviceaccount.com",
 };
 
 pub(super) const ENDPOINT: Form = Form {

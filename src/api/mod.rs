@@ -10,8 +10,9 @@ mod value;
 pub mod crd;
 
 pub use connection::{
-    AllowedNamespaces, BigQueryConnection, BigQueryConnectionSpec, BigQueryConnectionStatus, Credentials, Limits,
-    NamespacesFrom, NoCredentials, Scope, SecretKeyRef, ServiceAccountKey,
+    AllowedNamespaces, BigQueryConnection, BigQueryConnectionSpec, BigQueryConnectionStatus, Credentials,
+    ExternalAccount, Impersonate, Limits, NamespacesFrom, NoCredentials, Scope, SecretKeyRef, ServiceAccountKey,
+    WorkloadIdentity,
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use key_result::{

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    address::Resolver,
     answer::{Answer, DryRun, DryRunAnswer, JobReference, QueryAnswer},
     auth::TokenSource,
     endpoint::Destination,
@@ -45,7 +46,7 @@ const POLL_PAUSE: Duration = Duration::from_secs(1);
 /// The job runs on while a poll fails: Google's reference says to wait some seconds and ask again.
 const POLL_FAILURES: u32 = 3;
 /// One number is asked for; an answer with two rows of it is below a kilobyte.
-const LARGEST_BODY: usize = 1024 * 1024;
+pub(super) const LARGEST_BODY: usize = 1024 * 1024;
 /// Two tell that there is more than one.
 const MAX_RESULTS: i32 = 2;
 /// A server's wish beyond this is a mistake.
@@ -86,6 +87,7 @@ pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
         // A redirect would take the token elsewhere.
         .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(Arc::new(Resolver))
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("okr-operator/", env!("CARGO_PKG_VERSION")))
         .build()
@@ -94,6 +96,11 @@ pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
 impl Client {
     pub fn new(destination: Destination, tokens: Arc<TokenSource>, http: reqwest::Client) -> Self {
         Self { destination, tokens, http }
+    }
+
+    /// The account BigQuery sees: that of the machine is known from its first token on.
+    pub fn principal(&self) -> Option<&str> {
+        self.tokens.principal()
     }
 
     pub fn destination(&self) -> &Destination {
@@ -131,7 +138,7 @@ impl Client {
         tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(ErrorKind::Cancelled.into()),
-            token = self.tokens.authorization(None) => drop(token?),
+            token = self.tokens.authorization(&self.http, None) => drop(token?),
         }
         // Not given up on `cancel`: the job's id is in the answer.
         let answer = match self.start(query).await {
@@ -286,13 +293,13 @@ impl Client {
     /// Sends a request; after a 401 once more with a new token, as one can be revoked before its end.
     async fn send<A: DeserializeOwned>(&self, request: RequestBuilder) -> Result<A, Error> {
         let request = request.build()?;
-        let authorization = self.tokens.authorization(None).await?;
+        let authorization = self.tokens.authorization(&self.http, None).await?;
         // Bodies are texts in memory, which can be sent twice.
         let again = request.try_clone();
         let answer = self.attempt(request, authorization.as_ref()).await;
         match (answer, authorization, again) {
             (Err(error), Some(refused), Some(again)) if error.kind == ErrorKind::Unauthorized => {
-                let authorization = self.tokens.authorization(Some(&refused)).await?;
+                let authorization = self.tokens.authorization(&self.http, Some(&refused)).await?;
                 self.attempt(again, authorization.as_ref()).await
             }
             (answer, ..) => answer,

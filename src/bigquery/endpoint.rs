@@ -1,6 +1,11 @@
 //! Where calls go: the server, the projects and the dataset of a connection, and which hosts are allowed.
 
+use std::net::IpAddr;
+
 use reqwest::Url;
+use url::Host;
+
+use super::address::is_forbidden;
 
 /// All that says where a query runs and what its bare names mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +54,8 @@ pub enum EndpointError {
     Scheme,
     #[error("an endpoint has no user name or password")]
     UserInfo,
+    #[error("an endpoint is no link-local address and no metadata server")]
+    Address,
     #[error("an endpoint has no path, query or fragment: /bigquery/v2 is added to it")]
     Path,
 }
@@ -70,11 +77,26 @@ impl Endpoint {
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(EndpointError::Path);
         }
+        let address = match url.host() {
+            Some(Host::Ipv4(address)) => Some(IpAddr::from(address)),
+            Some(Host::Ipv6(address)) => Some(IpAddr::from(address)),
+            Some(Host::Domain(_)) | None => None,
+        };
+        if address.is_some_and(is_forbidden) {
+            return Err(EndpointError::Address);
+        }
         Ok(Self(url))
     }
 
-    pub fn is_plain_http(&self) -> bool {
-        self.0.scheme() == "http"
+    /// Whether others can read what is sent: plain http to another machine.
+    pub fn is_exposed(&self) -> bool {
+        let stays_here = match self.0.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        self.0.scheme() == "http" && !stays_here
     }
 
     /// Whether `hosts` (each `host` or `host:port`) has this one. Google's own needs no such entry.
@@ -122,6 +144,9 @@ mod tests {
         check("http://a:b@host", Err(EndpointError::UserInfo));
         check("http://bigquery.googleapis.com@evil.example", Err(EndpointError::UserInfo));
         check("http://host/bigquery/v2", Err(EndpointError::Path));
+        check("http://169.254.169.254", Err(EndpointError::Address));
+        check("http://2852039166", Err(EndpointError::Address));
+        check("http://[::ffff:169.254.169.254]", Err(EndpointError::Address));
         check("http://host?", Err(EndpointError::Path));
         check("http://host#f", Err(EndpointError::Path));
     }

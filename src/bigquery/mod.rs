@@ -6,14 +6,16 @@
 //! | module | owns |
 //! |---|---|
 //! | `client` | every call to BigQuery: the dry run, the query, its polls, its cancellation |
-//! | `auth` | every call to a token endpoint; keys, tokens and their renewal |
+//! | `auth` | every call to a token endpoint; identities, tokens and their renewal |
 //! | `answer` | the shape of answers, and which of them is one finite number |
 //! | `error` | the closed set of failures, and Google's errors mapped onto it |
 //! | `endpoint` | where calls may go |
+//! | `address` | where none may go |
 //!
 //! Requests are written with gcp-bigquery-client's types. Its own calls are not used: they lose the
 //! HTTP status of an answer in an unexpected shape, read bodies of any size, and cannot decode a RANGE.
 
+mod address;
 mod answer;
 mod auth;
 mod client;
@@ -21,7 +23,10 @@ mod endpoint;
 mod error;
 
 pub use answer::{Answer, DryRun, Job};
-pub use auth::{Credentials, KeyError, SCOPE, SCOPE_DRIVE, ServiceAccountKey, TokenSource};
+pub use auth::{
+    Credentials, Endpoints, ExternalAccount, ExternalAccountError, IMPERSONATION_DENIED, KeyError, SCOPE, SCOPE_DRIVE,
+    ServiceAccountError, ServiceAccountKey, TokenSource,
+};
 pub use client::{Client, Parameter, Query, http_client};
 pub use endpoint::{DatasetError, DatasetRef, Destination, Endpoint, EndpointError};
 pub use error::{Error, ErrorKind};

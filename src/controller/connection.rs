@@ -1,22 +1,18 @@
 //! The loop of `BigQueryConnection`: reads its Secret, builds its client, checks it, and writes what it found.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt, runtime::controller::Action};
+use kube::{ResourceExt, runtime::controller::Action};
 
 use crate::{
-    api::{BigQueryConnection, Credentials, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION, Scope, SecretKeyRef},
-    bigquery::{self, Destination, Endpoint, TokenSource},
-    domain::{
-        connection::{self, Checks, ConnectionReason, Verdict},
-        hash,
-    },
+    api::{BigQueryConnection, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION},
+    bigquery,
+    domain::connection::{self, Checks, ConnectionReason, Verdict},
 };
 
 use super::{
-    Context, Guarded, Infallible,
+    Context, Guarded, Infallible, access,
     links::{Announced, BuiltFrom},
     queue::{Job, Key, Kind, Lane, Priority},
     reasons,
@@ -32,7 +28,6 @@ const FACTS_APART: SignedDuration = SignedDuration::from_secs(30);
 const DOUBTS_APART: SignedDuration = SignedDuration::from_mins(1);
 /// How long to wait for more key results to take to a connection before they are counted.
 const COUNT_AFTER: SignedDuration = SignedDuration::from_secs(2);
-const SECRET_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Decides whether the connection is to be looked at now.
 pub async fn reconcile(object: Arc<Guarded<BigQueryConnection>>, context: Arc<Context>) -> Result<Action, Infallible> {
@@ -149,6 +144,8 @@ async fn check(context: &Context, connection: &BigQueryConnection, client: &bigq
     let result = client.check().await;
     let now = crate::clock::now();
     let principal = context.links.change(connection, |link| {
+        // The machine's own identity is known from its first token on.
+        link.known.principal = client.principal().map(str::to_owned);
         let failures = if result.is_ok() { 0 } else { link.checks.failures + 1 };
         link.checks = Checks { last: Some(now), failures };
         if result.is_ok() {
@@ -241,127 +238,20 @@ fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, now: 
 
 /// The client for the connection as it is, and whether it was built anew.
 async fn client(context: &Context, connection: &BigQueryConnection) -> Result<(Arc<bigquery::Client>, bool), Verdict> {
-    let destination = destination(context, connection)?;
-    let (credentials, secret) = credentials(context, connection).await?;
+    let destination = access::destination(context, connection)?;
+    let (tokens, secret) = access::tokens(context, connection).await?;
     let built_from = Some(BuiltFrom { generation: connection.metadata.generation, secret });
     let link = context.links.of(connection);
     if let Some(client) = link.client.filter(|_| link.built_from == built_from) {
         return Ok((client, false));
     }
-    let principal = credentials.principal().map(str::to_owned);
-    let tokens = Arc::new(TokenSource::new(credentials, scopes(&connection.spec.scopes)));
-    let client = Arc::new(bigquery::Client::new(destination, tokens, context.http.clone()));
+    let client = Arc::new(bigquery::Client::new(destination, Arc::new(tokens), context.http.clone()));
     context.links.change(connection, |link| {
+        link.known.principal = client.principal().map(str::to_owned);
         link.client = Some(Arc::clone(&client));
         link.built_from = built_from;
-        link.known.principal = principal;
     });
     Ok((client, true))
-}
-
-/// What the tokens are good for.
-fn scopes(more: &[Scope]) -> Vec<String> {
-    let more = more.iter().map(|scope| match scope {
-        Scope::DriveReadonly => bigquery::SCOPE_DRIVE,
-    });
-    std::iter::once(bigquery::SCOPE).chain(more).map(str::to_owned).collect()
-}
-
-fn destination(context: &Context, connection: &BigQueryConnection) -> Result<Destination, Verdict> {
-    let spec = &connection.spec;
-    let refused = |message: String| Verdict::new(ConnectionReason::EndpointNotAllowed, message);
-    let endpoint = match &spec.endpoint {
-        None => Endpoint::google(),
-        Some(text) => {
-            let endpoint =
-                Endpoint::parse(text).map_err(|error| refused(format!("spec.endpoint cannot be used: {error}.")))?;
-            if !endpoint.is_among(&context.settings.allowed_endpoints) {
-                return Err(refused(format!(
-                    "spec.endpoint {text} is not among the operator's --allowed-endpoints: ask its administrator to add the host."
-                )));
-            }
-            endpoint
-        }
-    };
-    let dataset = spec.default_dataset.as_deref().map(|text| bigquery::DatasetRef::parse(text, &spec.project_id));
-    let default_dataset = dataset.transpose().map_err(|error| {
-        Verdict::new(ConnectionReason::ProjectNotFound, format!("spec.defaultDataset cannot be used: {error}."))
-    })?;
-    Ok(Destination {
-        endpoint,
-        project_id: spec.project_id.clone(),
-        billing_project_id: spec.billing_project_id.clone().unwrap_or_else(|| spec.project_id.clone()),
-        location: spec.location.clone(),
-        default_dataset,
-    })
-}
-
-/// The credentials, and a hash of where they came from that tells a changed Secret.
-async fn credentials(
-    context: &Context,
-    connection: &BigQueryConnection,
-) -> Result<(bigquery::Credentials, String), Verdict> {
-    match &connection.spec.credentials {
-        Credentials::None(_) => Ok((bigquery::Credentials::None, String::new())),
-        Credentials::ServiceAccountKey(key) => {
-            let reference = &key.secret_ref;
-            let bytes = secret_entry(context, connection, reference).await?;
-            let parsed = bigquery::ServiceAccountKey::parse(&bytes, &context.settings.allowed_token_hosts);
-            let parsed = parsed.map_err(|error| {
-                let message = format!(
-                    "Key {} of Secret {} is not a usable service account key: {error}. Put the JSON file that gcloud iam service-accounts keys create made into it.",
-                    reference.key, reference.name
-                );
-                Verdict::new(ConnectionReason::CredentialsInvalid, message)
-            })?;
-            let hash = hash::hex_of_bytes(&bytes, 64);
-            Ok((bigquery::Credentials::ServiceAccountKey(parsed), hash))
-        }
-    }
-}
-
-/// One entry of a Secret, read by name: nothing of it is kept here.
-async fn secret_entry(
-    context: &Context,
-    connection: &BigQueryConnection,
-    reference: &SecretKeyRef,
-) -> Result<Vec<u8>, Verdict> {
-    let namespace = connection.metadata.namespace.as_deref().unwrap_or_default();
-    let SecretKeyRef { name, key } = reference;
-    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let secret = match tokio::time::timeout(SECRET_TIMEOUT, secrets.get_opt(name)).await {
-        Ok(Ok(Some(secret))) => secret,
-        Ok(Ok(None)) => {
-            return Err(Verdict::new(
-                ConnectionReason::SecretNotFound,
-                format!(
-                    "There is no Secret {name} in namespace {namespace}: create it with: kubectl -n {namespace} create secret generic {name} --from-file={key}=KEY_FILE.json."
-                ),
-            ));
-        }
-        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
-            return Err(Verdict::new(
-                ConnectionReason::SecretNotReadable,
-                format!(
-                    "The operator may not read Secret {name} in namespace {namespace}: its role needs the verb get on secrets there."
-                ),
-            ));
-        }
-        Ok(Err(_)) | Err(_) => {
-            return Err(Verdict::new(
-                ConnectionReason::Unavailable,
-                format!(
-                    "Secret {name} in namespace {namespace} could not be read from the API server; it is tried again."
-                ),
-            ));
-        }
-    };
-    secret.data.and_then(|mut data| data.remove(key)).map(|bytes| bytes.0).ok_or_else(|| {
-        Verdict::new(
-            ConnectionReason::SecretKeyMissing,
-            format!("Secret {name} in namespace {namespace} has no key {key}: add it, or correct spec.credentials.serviceAccountKey.secretRef.key."),
-        )
-    })
 }
 
 /// A connection was deleted.

@@ -5,9 +5,11 @@
 //! | watch | [`watch`] |
 //! | decide whether there is something to do | `reconcile` in [`key_result`] and [`connection`] |
 //! | wait for a turn | [`queue`] |
-//! | read a Secret, send a query | `work` in [`connection`] and [`key_result`], through [`links`] |
+//! | read a Secret, make a client of it | [`access`], kept in [`links`] |
+//! | check a connection, send a query | `work` in [`connection`] and [`key_result`] |
 //! | write a status, tell of an event | [`writes`], which alone calls [`apply`] |
 
+mod access;
 mod apply;
 mod connection;
 mod key_result;
@@ -19,6 +21,7 @@ mod writes;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{BigQueryConnection, OkrKeyResult},
+    bigquery,
     domain::{connection as connection_domain, judgement::Gaps},
     metrics::Metrics,
 };
@@ -61,6 +65,12 @@ pub struct Settings {
     pub shared_connection_namespaces: Vec<String>,
     pub allowed_endpoints: Vec<String>,
     pub allowed_token_hosts: Vec<String>,
+    /// Namespaces whose connections may use the operator's own identity.
+    pub ambient_identity_namespaces: Vec<String>,
+    /// Where Google's services are that no Secret names.
+    pub google: bigquery::Endpoints,
+    /// Where the subject tokens of external accounts are; None where there are none.
+    pub external_account_folder: Option<PathBuf>,
     /// Where to work; empty means everywhere.
     pub namespaces: Vec<String>,
     pub max_concurrent_syncs: u16,

@@ -1,7 +1,7 @@
 //! BigQuery's failures as reasons: the one place where the two vocabularies meet.
 
 use crate::{
-    bigquery::{Error, ErrorKind},
+    bigquery::{Error, ErrorKind, IMPERSONATION_DENIED},
     domain::{
         Reason,
         connection::{ConnectionReason, Verdict},
@@ -16,10 +16,10 @@ pub fn outcome(error: &Error) -> Option<Outcome> {
     Some(Outcome::Failed { reason, message })
 }
 
-/// BigQuery's own words after ours.
+/// After our words those of whoever found the fault: BigQuery, the network, or our own look at the answer.
 fn with_detail(sentence: &str, error: &Error) -> String {
     match &error.detail {
-        Some(detail) => format!("{sentence} BigQuery said: {detail}"),
+        Some(detail) => format!("{sentence} Details: {detail}"),
         None => sentence.to_owned(),
     }
 }
@@ -76,7 +76,7 @@ pub fn doubts_connection(kind: ErrorKind) -> bool {
 
 /// What a failed check says of a connection. `principal` is the acting service account.
 pub fn verdict(error: &Error, billing_project: &str, principal: Option<&str>) -> Verdict {
-    let who = principal.unwrap_or("the connection, which has no credentials,");
+    let who = principal.unwrap_or("the connection's identity");
     let (reason, message) = match error.kind {
         ErrorKind::PermissionDenied => (
             ConnectionReason::PermissionDenied,
@@ -101,6 +101,12 @@ pub fn verdict(error: &Error, billing_project: &str, principal: Option<&str>) ->
             ConnectionReason::CredentialsRefused,
             format!(
                 "BigQuery does not accept the credentials of {who}: the key or the account may be disabled; make a new key and put it into the Secret."
+            ),
+        ),
+        ErrorKind::CredentialsRefused if error.detail.as_deref() == Some(IMPERSONATION_DENIED) => (
+            ConnectionReason::CredentialsRefused,
+            format!(
+                "the connection's credentials may not act as {who}: grant their account roles/iam.serviceAccountTokenCreator with: gcloud iam service-accounts add-iam-policy-binding {who} --role=roles/iam.serviceAccountTokenCreator --member=serviceAccount:ITS_ACCOUNT."
             ),
         ),
         ErrorKind::CredentialsRefused => (

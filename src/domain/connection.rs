@@ -24,6 +24,7 @@ pub enum ConnectionReason {
     CredentialsInvalid,
     CredentialsRefused,
     EndpointNotAllowed,
+    AmbientIdentityNotAllowed,
     ProjectNotFound,
     ApiDisabled,
     PermissionDenied,
@@ -31,7 +32,7 @@ pub enum ConnectionReason {
 }
 
 impl ConnectionReason {
-    pub const ALL: [ConnectionReason; 12] = [
+    pub const ALL: [ConnectionReason; 13] = [
         ConnectionReason::Connected,
         ConnectionReason::Suspended,
         ConnectionReason::SecretNotFound,
@@ -40,6 +41,7 @@ impl ConnectionReason {
         ConnectionReason::CredentialsInvalid,
         ConnectionReason::CredentialsRefused,
         ConnectionReason::EndpointNotAllowed,
+        ConnectionReason::AmbientIdentityNotAllowed,
         ConnectionReason::ProjectNotFound,
         ConnectionReason::ApiDisabled,
         ConnectionReason::PermissionDenied,
@@ -57,6 +59,7 @@ impl ConnectionReason {
             ConnectionReason::CredentialsInvalid => "CredentialsInvalid",
             ConnectionReason::CredentialsRefused => "CredentialsRefused",
             ConnectionReason::EndpointNotAllowed => "EndpointNotAllowed",
+            ConnectionReason::AmbientIdentityNotAllowed => "AmbientIdentityNotAllowed",
             ConnectionReason::ProjectNotFound => "ProjectNotFound",
             ConnectionReason::ApiDisabled => "ApiDisabled",
             ConnectionReason::PermissionDenied => "PermissionDenied",
@@ -75,6 +78,7 @@ impl ConnectionReason {
             | ConnectionReason::CredentialsInvalid
             | ConnectionReason::CredentialsRefused
             | ConnectionReason::EndpointNotAllowed
+            | ConnectionReason::AmbientIdentityNotAllowed
             | ConnectionReason::ProjectNotFound
             | ConnectionReason::ApiDisabled
             | ConnectionReason::PermissionDenied => Some(STALLED),
@@ -92,7 +96,8 @@ pub struct Verdict {
     pub reason: ConnectionReason,
     /// In our own words: what it means and what to do.
     pub message: String,
-    /// In BigQuery's words. A check asks for `SELECT 1`, so no rows of anybody can be in them.
+    /// In the words of whoever found the fault, such as BigQuery's. A check asks for `SELECT 1`, so no rows of anybody can
+    /// be in them.
     pub detail: Option<String>,
 }
 
@@ -103,7 +108,7 @@ impl Verdict {
 
     fn text(&self) -> String {
         match &self.detail {
-            Some(detail) => format!("{} BigQuery said: {detail}", self.message),
+            Some(detail) => format!("{} Details: {detail}", self.message),
             None => self.message.clone(),
         }
     }

@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use num_traits::{Signed, Zero};
 
-use crate::api::{Duration, Lifecycle, Measure, OkrStatus};
+use crate::api::{Decimal, Duration, Lifecycle, Measure, OkrStatus};
 
 use super::{
     judgement::{Gaps, in_force},
@@ -79,30 +79,28 @@ fn with_value(facts: &Facts<'_>, value: &str) -> String {
             by_expected(facts, &format!("{value}{unit} on the way from {} to {}", decrease.from, decrease.target))
         }
         Measure::StayBelow(bound) => {
-            let risk = bound.risk_threshold.as_ref();
-            let detail = match (facts.computed, risk) {
-                (Some(OkrStatus::OnTrack), _) => format!("is below {}", bound.target),
-                (Some(OkrStatus::Behind), Some(risk)) => format!("is not below {}, but below {risk}", bound.target),
-                (_, Some(risk)) => format!("is not below {}, nor below {risk}", bound.target),
-                (_, None) => format!("is not below {}", bound.target),
-            };
-            format!("{value}{unit} {detail}: {status}")
+            let kept = by_bound(facts, "below", &bound.target, bound.risk_threshold.as_ref());
+            format!("{value}{unit} {kept}: {status}")
         }
         Measure::StayAbove(bound) => {
-            let risk = bound.risk_threshold.as_ref();
-            let detail = match (facts.computed, risk) {
-                (Some(OkrStatus::OnTrack), _) => format!("is above {}", bound.target),
-                (Some(OkrStatus::Behind), Some(risk)) => format!("is not above {}, but above {risk}", bound.target),
-                (_, Some(risk)) => format!("is not above {}, nor above {risk}", bound.target),
-                (_, None) => format!("is not above {}", bound.target),
-            };
-            format!("{value}{unit} {detail}: {status}")
+            let kept = by_bound(facts, "above", &bound.target, bound.risk_threshold.as_ref());
+            format!("{value}{unit} {kept}: {status}")
         }
         Measure::StayBetween(bounds) => {
             let word = if facts.computed == Some(OkrStatus::OnTrack) { "is" } else { "is not" };
             format!("{value}{unit} {word} between {} and {}: {status}", bounds.lower, bounds.upper)
         }
         Measure::Baseline(_) => format!("{value}{unit} is recorded without a target: {status}"),
+    }
+}
+
+/// `side` is below or above.
+fn by_bound(facts: &Facts<'_>, side: &str, target: &Decimal, risk: Option<&Decimal>) -> String {
+    match (facts.computed, risk) {
+        (Some(OkrStatus::OnTrack), _) => format!("is {side} {target}"),
+        (Some(OkrStatus::Behind), Some(risk)) => format!("is not {side} {target}, but {side} {risk}"),
+        (_, Some(risk)) => format!("is not {side} {target}, nor {side} {risk}"),
+        (_, None) => format!("is not {side} {target}"),
     }
 }
 

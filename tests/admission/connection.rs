@@ -15,13 +15,27 @@ async fn check_connections(cases: &[(&str, &str)]) {
 
 #[tokio::test]
 async fn exactly_one_known_credential() {
-    const ONE: &str = "spec.credentials: Invalid value: set exactly one of serviceAccountKey, none";
+    const ONE: &str = "spec.credentials: Invalid value: set exactly one of serviceAccountKey, workloadIdentity, externalAccount, none";
     check_connections(&[
         ("credentials: {serviceAccountKey: {secretRef: {name: warehouse, key: key.json}}}", ACCEPTED),
         ("credentials: {}", ONE),
         (
             r#"endpoint: "http://h", credentials: {none: {}, serviceAccountKey: {secretRef: {name: warehouse, key: k}}}"#,
             ONE,
+        ),
+        ("credentials: {workloadIdentity: {}}", ACCEPTED),
+        ("credentials: {externalAccount: {secretRef: {name: federation, key: config.json}}}", ACCEPTED),
+        (
+            "credentials: {workloadIdentity: {}}, impersonate: {serviceAccount: reader@p.iam.gserviceaccount.com}",
+            ACCEPTED,
+        ),
+        (
+            "credentials: {workloadIdentity: {}}, impersonate: {serviceAccount: somebody}",
+            "must be a service account's e-mail address",
+        ),
+        (
+            r#"endpoint: "http://h", credentials: {none: {}}, impersonate: {serviceAccount: reader@p.iam.gserviceaccount.com}"#,
+            "impersonate needs credentials that may act as the account",
         ),
         ("credentials: {apiKey: {}}", r#"unknown field "spec.credentials.apiKey""#),
         ("credentials: null", "spec.credentials: Required value"),

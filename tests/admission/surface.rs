@@ -244,14 +244,18 @@ async fn every_example_is_accepted() {
     let _sandbox = sandbox("admission").await;
     kubectl(&["apply", "--server-side", "-f", "examples/00-namespace.yaml"]).await;
     for mode in [&["--server-side"][..], &[]] {
-        let arguments = [&["apply", "--dry-run=server", "--validate=strict", "-f", "examples/"], mode].concat();
+        let arguments =
+            [&["apply", "--dry-run=server", "--validate=strict", "--recursive", "-f", "examples/"], mode].concat();
         let said = kubectl(&arguments).await;
         // The namespace was not made by a client-side apply, which kubectl remarks on.
         let warnings: Vec<&str> = said.aside.lines().filter(|line| !line.contains("namespaces/okr-demo")).collect();
         assert!(warnings.is_empty(), "{warnings:#?}");
-        let manifests: usize = std::fs::read_dir("examples")
-            .unwrap()
-            .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap().matches("\nkind: ").count())
+        let files =
+            ["examples", "examples/connections"].into_iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+        let manifests: usize = files
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.is_file())
+            .map(|path| std::fs::read_to_string(path).unwrap().matches("\nkind: ").count())
             .sum();
         assert_eq!(said.output.lines().count(), manifests, "{}", said.output);
     }

@@ -185,7 +185,7 @@ async fn what_is_wrong_with_a_project_names_the_account_and_the_command_that_men
     let mut spec = with_key(&refused);
     spec["credentials"]["serviceAccountKey"]["secretRef"]["name"] = json!("refused");
     sandbox.apply::<BigQueryConnection>("refused", spec).await;
-    let other_host = json!({"projectId": "demo", "endpoint": "http://169.254.169.254", "credentials": {"none": {}}});
+    let other_host = json!({"projectId": "demo", "endpoint": "http://10.1.2.3", "credentials": {"none": {}}});
     sandbox.apply::<BigQueryConnection>("other-host", other_host).await;
 
     let _operator = sandbox.operator();

@@ -17,7 +17,8 @@ use crate::{
 
 /// All objects of `examples/`, with a period around today as `make demo` gives them.
 fn manifests() -> Vec<Value> {
-    let mut files: Vec<_> = std::fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path()).collect();
+    let paths = std::fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = paths.filter(|path| path.is_file()).collect();
     files.sort();
     let text: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
     let text = text

@@ -6,6 +6,7 @@ mod support;
 mod connections;
 mod examples;
 mod failures;
+mod identities;
 mod process;
 mod races;
 mod syncing;
@@ -32,8 +33,13 @@ async fn stubbed(prefix: &str, reply: Reply) -> (Sandbox, Stub) {
 
 /// A service account key whose tokens come from the stub.
 fn key_file(stub: &Stub) -> Vec<u8> {
+    stub.key_file(&rsa_key())
+}
+
+/// An RSA key in PEM form.
+fn rsa_key() -> String {
     let path = std::env::var("OKR_RSA_KEY").expect("an RSA key in PEM form: run `make test`");
-    stub.key_file(&std::fs::read_to_string(path).unwrap())
+    std::fs::read_to_string(path).unwrap()
 }
 
 /// A connection whose service account key is entry `key.json` of Secret `google`.

@@ -20,6 +20,7 @@ use kube::{
 };
 use okr_operator::{
     api::{BigQueryConnection, Condition, MeasuredStatus, OkrKeyResult, Time, crd},
+    bigquery,
     controller::{self, Fatal, Settings},
     domain::{judgement::Gaps, number::integer},
     metrics::Metrics,
@@ -235,6 +236,9 @@ impl Sandbox {
             shared_connection_namespaces: Vec::new(),
             allowed_endpoints: vec!["127.0.0.1".to_owned()],
             allowed_token_hosts: vec!["127.0.0.1".to_owned()],
+            ambient_identity_namespaces: Vec::new(),
+            google: bigquery::Endpoints::default(),
+            external_account_folder: None,
             namespaces: vec![self.namespace.clone()],
             max_concurrent_syncs: 32,
         };

@@ -1,59 +1,27 @@
-//! Keys and tokens: what a key must look like, and every call to a token endpoint.
+//! A service account's key: what it must look like, and the token for it.
 //!
-//! yup-oauth2 makes the assertion and the request. Around it: its answers are not trusted to be tokens,
-//! a refusal or an answer without a token is kept nowhere, and one request at a time is under way.
+//! yup-oauth2 makes the assertion and the request. Around it: its answers are not trusted to be tokens, and nothing
+//! that it keeps is used.
 
-use std::{
-    fmt,
-    panic::AssertUnwindSafe,
-    time::{Duration, Instant},
-};
+use std::{fmt, panic::AssertUnwindSafe};
 
 use futures::FutureExt;
-use http::{HeaderValue, Uri};
+use http::Uri;
+use jiff::Timestamp;
 use rustls::{
     crypto::ring::sign::RsaSigningKey,
     pki_types::{PrivateKeyDer, pem::PemObject},
 };
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::time::Instant;
 use yup_oauth2::{AccessToken, ServiceAccountAuthenticator};
 
-use super::{
-    endpoint::host_is_among,
-    error::{Error, ErrorKind},
-};
-
-/// jobs.insert and jobs.cancel take no narrower scope.
-pub const SCOPE: &str = "https://www.googleapis.com/auth/bigquery";
-/// For tables over Google Sheets, beside [`SCOPE`].
-pub const SCOPE_DRIVE: &str = "https://www.googleapis.com/auth/drive.readonly";
+use super::{Token, TokenError, call, is_email};
+use crate::bigquery::endpoint::host_is_among;
 
 /// Google's hosts to which a key file may send an assertion without being allowed by name.
 const GOOGLE_TOKEN_HOSTS: [&str; 4] =
     ["oauth2.googleapis.com", "sts.googleapis.com", "www.googleapis.com", "accounts.google.com"];
-
-/// Google answers in well under a second; a query's first call waits for this.
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
-const NO_ANSWER: &str = "the token endpoint did not answer in time";
-const NOT_A_TOKEN: &str = "the token endpoint's answer is not a token";
-
-#[derive(Debug, Clone)]
-pub enum Credentials {
-    /// No token at all: for emulators.
-    None,
-    ServiceAccountKey(ServiceAccountKey),
-}
-
-impl Credentials {
-    /// The account BigQuery sees.
-    pub fn principal(&self) -> Option<&str> {
-        match self {
-            Self::None => None,
-            Self::ServiceAccountKey(key) => Some(key.principal()),
-        }
-    }
-}
 
 /// A service account's key file, checked as far as that goes without asking Google.
 #[derive(Clone)]
@@ -116,7 +84,7 @@ impl ServiceAccountKey {
         &self.0.client_email
     }
 
-    async fn request_token(&self, scopes: &[String]) -> Result<Token, TokenError> {
+    pub(super) async fn request_token(&self, scopes: &[String], deadline: Instant) -> Result<Token, TokenError> {
         let request = async {
             // Made anew for each request, so that nothing of its own cache is ever used: that keeps an
             // error in JSON as if it were a token. Its roots and sockets go with it.
@@ -125,11 +93,11 @@ impl ServiceAccountKey {
         };
         // It panics over an `expires_in` beyond its calendar: an answer must not end the process.
         let request = AssertUnwindSafe(request).catch_unwind();
-        match tokio::time::timeout(TOKEN_TIMEOUT, request).await {
-            Ok(Ok(Ok(access))) => Token::new(access),
-            Ok(Ok(Err(error))) => Err(TokenError::from_yup(&error)),
-            Ok(Err(_)) => Err(TokenError::Unavailable(NOT_A_TOKEN)),
-            Err(_) => Err(TokenError::Unavailable(NO_ANSWER)),
+        match tokio::time::timeout_at(deadline, request).await {
+            Ok(Ok(Ok(access))) => token(&access),
+            Ok(Ok(Err(error))) => Err(from_yup(&error)),
+            Ok(Err(_)) => Err(TokenError::Unavailable(call::TOKEN_ENDPOINT.not_a_token)),
+            Err(_) => Err(TokenError::Unavailable(call::TOKEN_ENDPOINT.silent)),
         }
     }
 }
@@ -143,11 +111,6 @@ impl fmt::Debug for ServiceAccountKey {
 fn text(key: &Value, name: &'static str) -> Result<String, KeyError> {
     let text = key[name].as_str().filter(|text| !text.is_empty());
     text.map(str::to_owned).ok_or(KeyError::Missing(name))
-}
-
-/// Enough to be shown in a message and a status: one word with an @, of the length RFC 5321 allows.
-fn is_email(text: &str) -> bool {
-    text.len() <= 254 && text.contains('@') && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// The same two steps as yup-oauth2 takes before it signs.
@@ -177,143 +140,30 @@ fn is_allowed(token_uri: &str, allowed_hosts: &[String]) -> bool {
     (is_google && scheme == "https" && port == 443) || host_is_among(allowed_hosts, authority.host(), Some(port))
 }
 
-/// Hands out tokens for one set of credentials, and keeps the current one in memory.
-pub struct TokenSource {
-    credentials: Credentials,
-    scopes: Vec<String>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    token: Option<Token>,
-    failed: Option<(Instant, TokenError)>,
-}
-
-struct Token {
-    header: HeaderValue,
-    /// Kept for its end, with yup-oauth2's margin of a minute.
-    access: AccessToken,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TokenError {
-    /// With the OAuth error code, such as `invalid_grant`, where it is one.
-    Refused(Option<String>),
-    Unavailable(&'static str),
-}
-
-impl TokenSource {
-    pub fn new(credentials: Credentials, scopes: Vec<String>) -> Self {
-        Self { credentials, scopes, state: Mutex::default() }
+/// yup-oauth2 takes an error in JSON for a token without a text.
+fn token(access: &AccessToken) -> Result<Token, TokenError> {
+    let expires = access.expiration_time().map(|at| Timestamp::from_second(at.unix_timestamp()));
+    match expires.transpose() {
+        Ok(expires) => Token::new(access.token().unwrap_or_default(), expires, &call::TOKEN_ENDPOINT),
+        Err(_) => Err(TokenError::Unavailable(call::TOKEN_ENDPOINT.not_a_token)),
     }
+}
 
-    pub fn principal(&self) -> Option<&str> {
-        self.credentials.principal()
-    }
-
-    /// The value of the header `Authorization`; none without credentials. It is another one than `refused`:
-    /// a new one, or the one that another task has had since.
-    pub(super) async fn authorization(&self, refused: Option<&HeaderValue>) -> Result<Option<HeaderValue>, TokenError> {
-        let key = match &self.credentials {
-            Credentials::None => return Ok(None),
-            Credentials::ServiceAccountKey(key) => key,
-        };
-        let asked = Instant::now();
-        let mut state = self.state.lock().await;
-        if let Some(header) = state.current(refused) {
-            return Ok(Some(header));
+/// Texts of errors are left where they are: they quote what the endpoint said.
+fn from_yup(error: &yup_oauth2::Error) -> TokenError {
+    match error {
+        // It does not pass on the HTTP status.
+        yup_oauth2::Error::AuthError(error) => TokenError::from_code(error.error.as_str()),
+        yup_oauth2::Error::HttpError(_) | yup_oauth2::Error::HttpClientError(_) => {
+            TokenError::Unavailable(call::TOKEN_ENDPOINT.unreachable)
         }
-        // Whoever waited while a request failed shares that failure. Else the last of ten would wait
-        // through ten time limits, one after the other.
-        if let Some((at, error)) = &state.failed
-            && *at >= asked
-        {
-            return Err(error.clone());
+        yup_oauth2::Error::JSONError(_) | yup_oauth2::Error::MissingAccessToken => {
+            TokenError::Unavailable(call::TOKEN_ENDPOINT.not_a_token)
         }
-        *state = State::default();
-        match key.request_token(&self.scopes).await {
-            Ok(token) => {
-                let header = token.header.clone();
-                state.token = Some(token);
-                Ok(Some(header))
-            }
-            Err(error) => {
-                state.failed = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
-        }
-    }
-}
-
-impl fmt::Debug for TokenSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { credentials, scopes, state: _ } = self;
-        f.debug_struct("TokenSource").field("credentials", credentials).field("scopes", scopes).finish()
-    }
-}
-
-impl State {
-    fn current(&self, refused: Option<&HeaderValue>) -> Option<HeaderValue> {
-        let token = self.token.as_ref().filter(|token| !token.access.is_expired())?;
-        (Some(&token.header) != refused).then(|| token.header.clone())
-    }
-}
-
-impl Token {
-    /// yup-oauth2 takes an error in JSON for a token without a text.
-    fn new(access: AccessToken) -> Result<Self, TokenError> {
-        let text = access.token().filter(|text| !text.is_empty());
-        let value = text.and_then(|text| HeaderValue::from_str(&format!("Bearer {text}")).ok());
-        let mut header = value.ok_or(TokenError::Unavailable(NOT_A_TOKEN))?;
-        // Its Debug then leaves the token out.
-        header.set_sensitive(true);
-        Ok(Self { header, access })
-    }
-}
-
-impl TokenError {
-    /// Texts of errors are left where they are: they quote what the endpoint said.
-    fn from_yup(error: &yup_oauth2::Error) -> Self {
-        match error {
-            yup_oauth2::Error::AuthError(error) => Self::from_code(error.error.as_str()),
-            yup_oauth2::Error::HttpError(_) | yup_oauth2::Error::HttpClientError(_) => {
-                Self::Unavailable("the token endpoint could not be reached")
-            }
-            yup_oauth2::Error::JSONError(_) | yup_oauth2::Error::MissingAccessToken => Self::Unavailable(NOT_A_TOKEN),
-            yup_oauth2::Error::UserError(_)
-            | yup_oauth2::Error::LowLevelError(_)
-            | yup_oauth2::Error::StorageError(_)
-            | yup_oauth2::Error::CredentialSourceError(_) => Self::Unavailable("no token could be asked for"),
-        }
-    }
-
-    /// yup-oauth2 does not pass on the HTTP status: codes that speak of the server stand for a 5xx.
-    fn from_code(code: &str) -> Self {
-        match code {
-            "server_error"
-            | "temporarily_unavailable"
-            | "internal_failure"
-            | "internal_error"
-            | "backend_error"
-            | "slow_down"
-            | "rate_limit_exceeded" => Self::Unavailable("the token endpoint failed"),
-            code => {
-                // RFC 6749's codes are such words; anything else is free text.
-                let is_word =
-                    code.len() <= 40 && !code.is_empty() && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-                Self::Refused(is_word.then(|| code.to_owned()))
-            }
-        }
-    }
-}
-
-impl From<TokenError> for Error {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::Refused(code) => Self::new(ErrorKind::CredentialsRefused, code.as_deref().unwrap_or_default()),
-            TokenError::Unavailable(what) => Self::new(ErrorKind::Unavailable, what),
-        }
+        yup_oauth2::Error::UserError(_)
+        | yup_oauth2::Error::LowLevelError(_)
+        | yup_oauth2::Error::StorageError(_)
+        | yup_oauth2::Error::CredentialSourceError(_) => TokenError::Unavailable("no token could be asked for"),
     }
 }
 
@@ -321,7 +171,10 @@ impl From<TokenError> for Error {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{
+        super::{Credentials, SCOPE, TokenSource},
+        *,
+    };
 
     const EC_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgevZzL1gdAFr88hb2\nOF/2NxApJCzGCEDdfSp6VQO30hyhRANCAAQRWz+jn65BtOMvdyHKcvjBeBSDZH2r\n1RTwjmYSi9R/zpBnuQ4EiMnCqfMPWiZqB4QdbAd0E7oH50VpuZ1P087G\n-----END PRIVATE KEY-----\n";
 
@@ -413,16 +266,5 @@ mod tests {
         assert!(printed.contains("okr@demo"), "{printed}");
         assert!(!printed.contains("PRIVATE KEY"), "{printed}");
         assert!(!printed.contains(rsa_key().lines().nth(1).unwrap()), "{printed}");
-    }
-
-    #[test]
-    fn only_a_word_of_a_refusal_is_passed_on() {
-        let refused = |code: &str| TokenError::Refused(Some(code.to_owned()));
-        assert_eq!(TokenError::from_code("invalid_grant"), refused("invalid_grant"));
-        assert_eq!(TokenError::from_code("disabled_client"), refused("disabled_client"));
-        assert_eq!(TokenError::from_code("Bad Request"), TokenError::Refused(None));
-        assert_eq!(TokenError::from_code(""), TokenError::Refused(None));
-        assert_eq!(TokenError::from_code(&"a".repeat(41)), TokenError::Refused(None));
-        assert!(matches!(TokenError::from_code("internal_failure"), TokenError::Unavailable(_)));
     }
 }
