@@ -1,5 +1,7 @@
 //! Connections: their Secret, their check, and what their state means for key results.
 
+use std::time::Duration;
+
 use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::{Value, json};
 
@@ -10,7 +12,7 @@ use crate::{
     key_file, reach, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub, TokenMode},
-        cluster::{impersonate, sandbox, truth},
+        cluster::{await_some, impersonate, sandbox, truth},
     },
     with_key,
 };
@@ -227,4 +229,82 @@ async fn a_connection_that_fails_holds_its_key_results_and_the_query_is_not_blam
         .await;
     let status = sandbox.await_reason("kr", "Synced").await;
     assert_eq!(status.value.as_deref(), Some("48"));
+}
+
+#[tokio::test]
+async fn a_deleted_secret_is_noticed_and_its_return_too() {
+    let (sandbox, stub) = (sandbox("deleted").await, Stub::start().await);
+    stub.otherwise(Reply::number("INT64", "47"));
+    sandbox.put_secret("google", "key.json", &key_file(&stub)).await;
+    sandbox.apply::<BigQueryConnection>("warehouse", with_key(&stub)).await;
+    let _operator = sandbox.operator();
+    sandbox.await_connection("warehouse", "Connected").await;
+    sandbox.api::<k8s_openapi::api::core::v1::Secret>().delete("google", &Default::default()).await.unwrap();
+    let again = json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}});
+    sandbox.patch::<BigQueryConnection>("warehouse", again).await;
+    sandbox.await_connection("warehouse", "SecretNotFound").await;
+    // With the very same content: nobody asks, and it is read again within 15 s.
+    sandbox.put_secret("google", "key.json", &key_file(&stub)).await;
+    sandbox.await_connection("warehouse", "Connected").await;
+}
+
+#[tokio::test]
+async fn a_changed_secret_drops_no_query_in_flight() {
+    let (sandbox, stub) = (sandbox("rotation").await, Stub::start().await);
+    stub.require_token("ya29.test-");
+    stub.on("SELECT 47", Reply::slow(Duration::from_secs(6), Reply::number("INT64", "47")));
+    sandbox.put_secret("google", "key.json", &key_file(&stub)).await;
+    sandbox.apply::<BigQueryConnection>("warehouse", with_key(&stub)).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let _operator = sandbox.operator();
+    stub.until("jobs.query", 1).await;
+    let mut rotated: Value = serde_json::from_slice(&key_file(&stub)).unwrap();
+    rotated["private_key_id"] = json!("2");
+    sandbox.put_secret("google", "key.json", &serde_json::to_vec(&rotated).unwrap()).await;
+    let again = json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}});
+    sandbox.patch::<BigQueryConnection>("warehouse", again).await;
+    stub.until("token", 2).await;
+    let status = sandbox.await_reason("kr", "Synced").await;
+    assert_eq!((status.value.as_deref(), runs(&stub, "SELECT 47"), stub.cancelled().len()), (Some("47"), 1, 0));
+}
+
+#[tokio::test]
+async fn a_hundred_key_results_that_start_at_once_make_one_token_request() {
+    let (sandbox, stub) = (sandbox("hundred").await, Stub::start().await);
+    stub.require_token("ya29.test-");
+    stub.otherwise(Reply::number("INT64", "47"));
+    sandbox.put_secret("google", "key.json", &key_file(&stub)).await;
+    let mut spec = with_key(&stub);
+    spec["limits"] = json!({"maxConcurrentQueries": 100});
+    sandbox.apply::<BigQueryConnection>("warehouse", spec).await;
+    for index in 0..100 {
+        sandbox.apply::<OkrKeyResult>(&format!("kr-{index}"), reach("SELECT 47")).await;
+    }
+    let _operator = sandbox.operator_with(|settings| settings.max_concurrent_syncs = 200);
+    for index in 0..100 {
+        sandbox.await_reason(&format!("kr-{index}"), "Synced").await;
+    }
+    assert_eq!((stub.count("token"), stub.count("jobs.query")), (1, 100));
+}
+
+#[tokio::test]
+async fn the_bytes_of_the_day_survive_a_restart() {
+    let (sandbox, stub) = (sandbox("bytes").await, Stub::start().await);
+    stub.otherwise(Reply::number("INT64", "47").bytes(600 << 20));
+    let mut spec = json!({"projectId": "demo", "endpoint": stub.endpoint(), "credentials": {"none": {}}});
+    spec["limits"] = json!({"maximumBytesPerDay": "500Mi"});
+    sandbox.apply::<BigQueryConnection>("warehouse", spec).await;
+    sandbox.apply::<OkrKeyResult>("first", reach("SELECT 1 AS first")).await;
+    let operator = sandbox.operator();
+    sandbox.await_reason("first", "Synced").await;
+    await_some("the bytes are counted", || async {
+        let connection: BigQueryConnection = sandbox.api().get("warehouse").await.unwrap();
+        connection.status?.bytes_today.filter(|bytes| *bytes == 600 << 20)
+    })
+    .await;
+    operator.stop().await;
+    sandbox.apply::<OkrKeyResult>("second", reach("SELECT 2 AS second")).await;
+    let _operator = sandbox.operator();
+    sandbox.await_reason("second", "BudgetExhausted").await;
+    assert_eq!(runs(&stub, "SELECT 2 AS second"), 0);
 }

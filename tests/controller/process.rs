@@ -38,9 +38,14 @@ impl Process {
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut first = String::new();
-        log.read_line(&mut first).unwrap();
-        let line: serde_json::Value = serde_json::from_str(&first).unwrap();
-        let address = line["fields"]["address"].as_str().unwrap().to_owned();
+        let address = loop {
+            let begin = first.len();
+            assert_ne!(log.read_line(&mut first).unwrap(), 0, "it ended before it listened: {first}");
+            let line: serde_json::Value = serde_json::from_str(&first[begin..]).unwrap();
+            if let Some(address) = line["fields"]["address"].as_str() {
+                break address.to_owned();
+            }
+        };
         let log = std::thread::spawn(move || {
             let mut rest = String::new();
             log.read_to_string(&mut rest).unwrap();
@@ -89,6 +94,27 @@ async fn the_process_serves_health_and_metrics_and_ends_in_order() {
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(stub.cancelled().len(), 1, "the running job was cancelled at BigQuery");
     assert!(log.contains("stopping"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_in_an_error_reach_neither_log_nor_metric_nor_event() {
+    let sandbox = sandbox("rows").await;
+    let stub = Stub::start().await;
+    let query = "SELECT ERROR(TO_JSON_STRING(t)) FROM sales.customers AS t";
+    let row = "Jane Doe, 5000 EUR";
+    let error = Reply::error(400, "invalidQuery", &format!("{{\"name\":\"{row}\"}}"));
+    stub.on(query, error.dry_run(Reply::number("INT64", "1")));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach(query)).await;
+    let process = Process::start(&sandbox, &["--log-filter=trace"]);
+    let status = sandbox.await_reason("kr", "QueryInvalid").await;
+    assert!(serde_json::to_string(&status).unwrap().contains(row), "its own condition says it");
+    let note = sandbox.await_event("kr", "QueryInvalid").await;
+    let metrics = process.get("/metrics").await;
+    let (_, log) = process.terminate();
+    for (what, text) in [("event", &note), ("metrics", &metrics), ("log", &log)] {
+        assert!(!text.contains("Jane"), "{what}: {text}");
+    }
 }
 
 #[test]
