@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::error::{Error, ErrorKind, ErrorProto};
 
+/// One number is asked for; an answer with two rows of it is below a kilobyte.
+pub(super) const LARGEST_BODY: usize = 1024 * 1024;
+
 /// What a dry run promises: one numeric column, within the limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DryRun {

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     address::Resolver,
-    answer::{Answer, DryRun, DryRunAnswer, JobReference, QueryAnswer},
+    answer::{Answer, DryRun, DryRunAnswer, JobReference, LARGEST_BODY, QueryAnswer},
     auth::TokenSource,
     endpoint::Destination,
     error::{Error, ErrorKind},
@@ -45,8 +45,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_PAUSE: Duration = Duration::from_secs(1);
 /// The job runs on while a poll fails: Google's reference says to wait some seconds and ask again.
 const POLL_FAILURES: u32 = 3;
-/// One number is asked for; an answer with two rows of it is below a kilobyte.
-pub(super) const LARGEST_BODY: usize = 1024 * 1024;
 /// Two tell that there is more than one.
 const MAX_RESULTS: i32 = 2;
 /// A server's wish beyond this is a mistake.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Token, TokenError};
-use crate::{bigquery::client::LARGEST_BODY, clock};
+use crate::{bigquery::answer::LARGEST_BODY, clock};
 
 /// Who is asked, in the words of its failures.
 pub(super) struct Service {
