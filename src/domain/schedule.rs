@@ -308,7 +308,6 @@ impl Planning<'_> {
         let status = self.measured.status;
         status.attempted_fingerprint.as_deref() == Some(fingerprint)
             && self.failures() == 0
-            && outstanding_reason(self.measured) != Some(Reason::QueryChanged)
     }
 
     fn period_is_over(&self) -> bool {
