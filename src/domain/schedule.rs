@@ -306,8 +306,7 @@ impl Planning<'_> {
 
     fn dry_run_passed(&self, fingerprint: &str) -> bool {
         let status = self.measured.status;
-        status.attempted_fingerprint.as_deref() == Some(fingerprint)
-            && self.failures() == 0
+        status.attempted_fingerprint.as_deref() == Some(fingerprint) && self.failures() == 0
     }
 
     fn period_is_over(&self) -> bool {
