@@ -4,45 +4,20 @@
 
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use okr_operator::bigquery::{
     Client, Credentials, Destination, Endpoint, Query, SCOPE, ServiceAccountKey, TokenSource, http_client,
 };
-use support::bigquery_stub::{Reply, Stub, TokenMode};
+use support::{
+    bigquery_stub::{Reply, Stub, TokenMode},
+    log::Log,
+};
 use tokio_util::sync::CancellationToken;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 #[tokio::test]
 async fn no_secret_is_logged_even_at_the_level_trace() {
-    let log = Log::default();
-    let writer = log.clone();
-    // Also takes what crates write through `log`.
-    tracing_subscriber::fmt().with_env_filter("trace").with_writer(move || writer.clone()).init();
+    let log = Log::of_everything();
 
     let stub = Stub::start().await;
     stub.require_token("ya29.test-2");

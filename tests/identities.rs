@@ -7,11 +7,10 @@ mod support;
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -29,6 +28,7 @@ use support::{
     fake_google::{
         Call, FEDERATED_ACCOUNT, FakeGoogle, KEY_ACCOUNT, MACHINE_ACCOUNT, Mode, READER_ACCOUNT, SUBJECT_TOKEN,
     },
+    log::Log,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -811,27 +811,10 @@ mod fake_google {
     }
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The log is the whole process': what other tests make of it meanwhile has to be as clean.
 #[tokio::test]
 async fn no_token_assertion_or_subject_token_is_in_debug_errors_or_logs() {
-    let log = Log::default();
-    let writer = log.clone();
-    // Also takes what crates write through `log`.
-    tracing_subscriber::fmt().with_env_filter("trace").with_writer(move || writer.clone()).init();
+    let log = Log::of_everything();
     for identity in ALL {
         let world = World::start().await;
         let tokens = Arc::new(world.tokens_as_reader(identity));
@@ -850,7 +833,7 @@ async fn no_token_assertion_or_subject_token_is_in_debug_errors_or_logs() {
             world.google.on(call, Mode::Issue);
         }
     }
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     assert!(text.contains("TRACE"), "the level is as low as it gets");
     assert!(text.contains(READER_ACCOUNT) && text.contains("credential"), "the careless lines are there");
     // "eyJ" begins every assertion: `{"` in base64.

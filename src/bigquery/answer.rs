@@ -2,13 +2,26 @@
 
 use std::time::Duration;
 
+use reqwest::Response;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::error::{Error, ErrorKind, ErrorProto};
 
 /// One number is asked for; an answer with two rows of it is below a kilobyte.
-pub(super) const LARGEST_BODY: usize = 1024 * 1024;
+const LARGEST_BODY: usize = 1024 * 1024;
+
+/// The body of an answer; None where it is larger than 1 MiB: the rest is not waited for.
+pub(super) async fn read(mut response: Response) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > LARGEST_BODY {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
+}
 
 /// What a dry run promises: one numeric column, within the limit.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     address::Resolver,
-    answer::{Answer, DryRun, DryRunAnswer, JobReference, LARGEST_BODY, QueryAnswer},
+    answer::{Answer, DryRun, DryRunAnswer, JobReference, QueryAnswer, read},
     auth::TokenSource,
     endpoint::Destination,
     error::{Error, ErrorKind},
@@ -314,24 +314,13 @@ impl Client {
         }
         let response = self.http.execute(request).await?;
         let (status, retry_after) = (response.status(), retry_after(&response));
-        let body = read(response).await?;
+        let body = read(response).await?.ok_or_else(|| Error::undecodable("the answer is larger than 1 MiB"))?;
         if !status.is_success() {
             return Err(Error::from_answer(status, retry_after, &body));
         }
         // serde's text is left out: it can quote the answer.
         serde_json::from_slice(&body).map_err(|_| Error::undecodable("the answer is not as BigQuery documents it"))
     }
-}
-
-async fn read(mut response: Response) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > LARGEST_BODY {
-            return Err(Error::undecodable("the answer is larger than 1 MiB"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 /// The form in seconds; Google does not send the other, a date.

@@ -11,6 +11,7 @@ use super::{
     calendar::{self, whole_seconds},
     conditions::{self, Following, READY, RECONCILING, STALLED, Truth},
     event::Transition,
+    schedule,
 };
 
 /// A reason of the `Ready` condition of a connection.
@@ -180,10 +181,11 @@ pub fn is_asked(connection: &BigQueryConnection) -> bool {
 /// Whether an annotation asks for a check: it is present and differs from its echo.
 fn refresh_wanted(connection: &BigQueryConnection) -> bool {
     let status = connection.status.as_ref();
-    let differs =
-        |name: &str, echo: Option<&String>| connection.annotations().get(name).is_some_and(|asked| Some(asked) != echo);
-    differs(REFRESH_ANNOTATION, status.and_then(|status| status.last_handled_refresh.as_ref()))
-        || differs(RECONCILE_AT_ANNOTATION, status.and_then(|status| status.last_handled_reconcile_at.as_ref()))
+    let asks = |name: &str, echo: Option<&String>| {
+        schedule::asks(connection.annotations().get(name).map(String::as_str), echo.map(String::as_str))
+    };
+    asks(REFRESH_ANNOTATION, status.and_then(|status| status.last_handled_refresh.as_ref()))
+        || asks(RECONCILE_AT_ANNOTATION, status.and_then(|status| status.last_handled_reconcile_at.as_ref()))
 }
 
 /// The bytes that still count at `now`: those of the same UTC day.

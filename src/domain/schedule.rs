@@ -344,9 +344,13 @@ pub fn interval(measured: &Measured<'_>, connection: Option<&BigQueryConnection>
 
 /// Whether an annotation asks for a sync: it is present and differs from its echo.
 pub fn refresh_wanted(measured: &Measured<'_>) -> bool {
-    let differs = |asked: Option<&str>, echo: &Option<String>| asked.is_some() && asked != echo.as_deref();
-    differs(measured.refresh, &measured.status.last_handled_refresh)
-        || differs(measured.reconcile_at, &measured.status.last_handled_reconcile_at)
+    asks(measured.refresh, measured.status.last_handled_refresh.as_deref())
+        || asks(measured.reconcile_at, measured.status.last_handled_reconcile_at.as_deref())
+}
+
+/// SPEC 4's rule for one annotation. Its removal, or a value equal to its echo, asks for nothing.
+pub fn asks(annotation: Option<&str>, echo: Option<&str>) -> bool {
+    annotation.is_some() && annotation != echo
 }
 
 /// The reason of the last attempt's failure; None after a success. A passing failure that left Ready=True shows its

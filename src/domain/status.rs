@@ -104,12 +104,13 @@ pub fn next_as_of(
     }
     status.connection = chosen(measured, route);
 
-    judge(&mut status, measured, operator, zone.as_ref(), judged_at);
+    let numbers = numbers(&status, measured, operator, zone.as_ref(), judged_at);
+    judge(&mut status, measured, &numbers, judged_at);
     let fresh = fresh(&status, measured, route, &ready, now);
     let stale = fresh.as_ref().is_some_and(|(truth, ..)| *truth == Truth::False);
     let is_ready = ready.status == Truth::True.name();
     let aged = stale || !is_ready || status.consecutive_failures.unwrap_or_default() > 0;
-    status.explanation = Some(explain(&status, measured, route, operator, zone.as_ref(), judged_at, aged));
+    status.explanation = Some(explain(&status, measured, route, &numbers, aged));
 
     let mut all = vec![ready.clone()];
     all.extend(progress_of_work(&plan, &ready, &status, &following));
@@ -290,19 +291,13 @@ fn numbers(
     Numbers { today, value, progress, expected, gaps: Gaps::of(measured.thresholds, operator) }
 }
 
-fn judge(
-    status: &mut MeasuredStatus,
-    measured: &Measured<'_>,
-    operator: &Gaps,
-    zone: Option<&TimeZone>,
-    now: Timestamp,
-) {
-    let Numbers { today, value, progress, expected, gaps } = numbers(status, measured, operator, zone, now);
-    let computed = judgement::computed(measured.measure, value.as_ref(), progress.as_ref(), expected.as_ref(), &gaps);
+fn judge(status: &mut MeasuredStatus, measured: &Measured<'_>, numbers: &Numbers, now: Timestamp) {
+    let Numbers { today, value, progress, expected, gaps } = numbers;
+    let computed = judgement::computed(measured.measure, value.as_ref(), progress.as_ref(), expected.as_ref(), gaps);
     // On a day that nobody can name nothing new is said.
     let computed = computed.or(status.computed_status).unwrap_or(OkrStatus::NotStarted);
     let okr_status =
-        judgement::okr_status(measured.lifecycle, measured.period, measured.check_in, Some(computed), today)
+        judgement::okr_status(measured.lifecycle, measured.period, measured.check_in, Some(computed), *today)
             // Both were the lifecycle's word, which is Active now.
             .or(status.okr_status.filter(|before| !matches!(before, OkrStatus::Closed | OkrStatus::Postponed)))
             .unwrap_or(computed);
@@ -321,12 +316,9 @@ fn explain(
     status: &MeasuredStatus,
     measured: &Measured<'_>,
     route: &Route<'_>,
-    operator: &Gaps,
-    zone: Option<&TimeZone>,
-    now: Timestamp,
+    numbers: &Numbers,
     aged: bool,
 ) -> String {
-    let numbers = numbers(status, measured, operator, zone, now);
     let value_of =
         status.value_time.as_ref().filter(|_| aged && numbers.value.is_some()).map(|time| calendar::text(time.0));
     let connection = route.as_ref().ok().map(|through| through.connection);

@@ -4,3 +4,4 @@
 pub mod bigquery_stub;
 pub mod cluster;
 pub mod fake_google;
+pub mod log;

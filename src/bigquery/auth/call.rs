@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Token, TokenError};
-use crate::{bigquery::answer::LARGEST_BODY, clock};
+use crate::{bigquery::answer::read, clock};
 
 /// Who is asked, in the words of its failures.
 pub(super) struct Service {
@@ -56,15 +56,11 @@ struct TokenAnswer {
 pub(super) async fn send(request: RequestBuilder, deadline: Instant, service: &Service) -> Result<Answer, TokenError> {
     let answer = async {
         let unreachable = |_| TokenError::Unavailable(service.unreachable);
-        let mut response = request.send().await.map_err(unreachable)?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if body.len() + chunk.len() > LARGEST_BODY {
-                return Err(TokenError::Unavailable(service.not_a_token));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { status: response.status(), headers: response.headers().clone(), body })
+        let response = request.send().await.map_err(unreachable)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = read(response).await.map_err(unreachable)?;
+        let body = body.ok_or(TokenError::Unavailable(service.not_a_token))?;
+        Ok(Answer { status, headers, body })
     };
     timeout_at(deadline, answer).await.unwrap_or(Err(TokenError::Unavailable(service.silent)))
 }
