@@ -58,8 +58,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 async fn run(arguments: RunArguments) -> Result<(), RunError> {
     start_logging(&arguments)?;
     let mut config = Config::infer().await.map_err(RunError::Kubeconfig)?;
-    // Longer than any watch is quiet (kube ends each after 290 s): a hung answer becomes an error.
-    config.read_timeout = Some(Duration::from_secs(330));
+    config.read_timeout = Some(controller::READ_TIMEOUT);
     let own_namespace = config.default_namespace.clone();
     let client = Client::try_from(config).map_err(RunError::Client)?;
 

@@ -17,6 +17,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{event::Transition, hash};
 
+use super::store::Arrived;
+
 /// The client retries overload by itself for minutes; a worker has better things to do.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -89,8 +91,10 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
     let meta = object.meta();
-    let api: Api<K> = Api::namespaced(client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let api: Api<Arrived<K>> = Api::namespaced(client.clone(), meta.namespace.as_deref().unwrap_or_default());
     let newest = in_time(api.get_opt(meta.name.as_deref().unwrap_or_default())).await?;
+    // One that cannot be read any more is none that a status could be decided on.
+    let newest = newest.and_then(|newest| newest.object.ok());
     Ok(newest.filter(|newest| newest.meta().uid == meta.uid))
 }
 

@@ -1,9 +1,9 @@
 //! The loop of `BigQueryConnection`: reads its Secret, builds its client, checks it, and writes what it found.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use kube::{ResourceExt, runtime::controller::Action};
+use kube::ResourceExt;
 
 use crate::{
     api::{BigQueryConnection, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION},
@@ -12,10 +12,11 @@ use crate::{
 };
 
 use super::{
-    Context, Guarded, Infallible, access,
+    Context, access,
     links::{Announced, BuiltFrom},
     queue::{Job, Key, Kind, Lane, Priority},
     reasons,
+    store::is_leaving,
     writes::Unwritten,
 };
 
@@ -29,26 +30,31 @@ const DOUBTS_APART: SignedDuration = SignedDuration::from_mins(1);
 /// How long to wait for more key results to take to a connection before they are counted.
 const COUNT_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
-/// Decides whether the connection is to be looked at now.
-pub async fn reconcile(object: Arc<Guarded<BigQueryConnection>>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let key = Key::of(Kind::Connection, &*object);
-    let Some(connection) = context.readable(&object) else {
-        context.queue.remove(&key);
-        return Ok(Action::await_change());
+/// Decides whether the connection is to be examined now. Returns when to look again.
+pub fn look(key: &Key, context: &Context) -> Option<Duration> {
+    let Some(connection) = context.objects.connections.store.get(key) else {
+        context.forget(key);
+        context.links.keep(&context.all_connections());
+        context.wake_users(key);
+        return None;
     };
-    if context.writes.is_outdated(&key, &connection.metadata) {
-        return Ok(Action::await_change());
+    if is_leaving(&connection) {
+        context.queue.remove(key);
+        return None;
+    }
+    if context.writes.is_outdated(key, &connection.metadata) {
+        return None;
     }
     let now = crate::clock::now();
-    if let Some(wait) = context.writes.left_alone(&key, &connection.metadata, now) {
-        return Ok(Action::requeue(wait));
+    if let Some(wait) = context.writes.left_alone(key, &connection.metadata, now) {
+        return Some(wait);
     }
-    let due = next_look(&context, connection, now);
+    let due = next_look(context, &connection, now);
     if due > now {
-        return Ok(Action::requeue(super::until(due, now)));
+        return Some(super::until(due, now));
     }
-    context.queue.push(key, Lane::Unlimited, None, Priority::New);
-    Ok(Action::await_change())
+    context.queue.push(key.clone(), Lane::Unlimited, None, Priority::New);
+    None
 }
 
 /// When the connection is looked at next: not after `now` means now.
@@ -96,7 +102,8 @@ pub async fn doubt(context: &Context, connection: &BigQueryConnection) -> bool {
 /// Looks at the Secret, at the connection itself where that is due, and writes the status where it changed. Only for
 /// the holder of the link's `looking`.
 async fn examine(context: &Context, key: &Key, doubted: bool) {
-    let Some(connection) = context.connection(key) else { return };
+    // Also where the watch does not yet show our own last write: a doubt wants an answer, and a conflict is dealt with.
+    let Some(connection) = context.objects.connections.store.get(key).filter(|one| !is_leaving(one)) else { return };
     let verdict = inspect(context, &connection, doubted).await;
     settle(context, &connection, verdict).await;
 }
@@ -172,7 +179,7 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
         let now = crate::clock::now();
         let linked = context.linked_key_results(&connection);
         let link = context.links.change(&connection, |link| {
-            link.known.linked_key_results = linked.unwrap_or(link.known.linked_key_results);
+            link.known.linked_key_results = linked;
             link.links_changed_at = None;
             link.clone()
         });
@@ -232,7 +239,7 @@ fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, now: 
         before != link.announced
     });
     if is_news {
-        context.kick_users(key);
+        context.wake_users(key);
     }
 }
 
@@ -252,11 +259,4 @@ async fn client(context: &Context, connection: &BigQueryConnection) -> Result<(A
         link.built_from = built_from;
     });
     Ok((client, true))
-}
-
-/// A connection was deleted.
-pub fn forget(context: &Context, key: &Key) {
-    context.forget(key);
-    context.links.keep(&context.all_connections().readable());
-    context.kick_users(key);
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{ResourceExt, runtime::controller::Action};
+use kube::ResourceExt;
 
 use crate::{
     api::{BigQueryConnection, BigQuerySource, ConnectionChoice, LastQuery, MeasuredStatus, OkrKeyResult, Time},
@@ -21,10 +21,11 @@ use crate::{
 };
 
 use super::{
-    Context, Guarded, Infallible,
+    Context,
     links::Link,
     queue::{Job, Key, Kind, Lane, Priority},
     reasons,
+    store::is_leaving,
     writes::Unwritten,
 };
 
@@ -34,48 +35,45 @@ const JUST_TAKEN: Duration = Duration::from_secs(1);
 /// What waits for its turn is looked at again this often: behind slow queries its value goes stale and its day ends.
 const WHILE_IN_QUEUE: Duration = Duration::from_secs(60);
 
-/// Decides what is to be done about the key result now, and asks for it.
-pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let key = Key::of(Kind::KeyResult, &*object);
-    let Some(key_result) = context.readable(&object) else {
-        // On its way out, or not to be understood any more: nothing is wanted for it.
-        context.queue.cancel(&key);
-        return Ok(Action::await_change());
+/// Decides what is to be done about the key result now, and asks for it. Returns when to look again, if time alone can
+/// change anything.
+pub fn look(key: &Key, context: &Context) -> Option<Duration> {
+    let Some(key_result) = context.objects.key_results.store.get(key).filter(|one| !is_leaving(one)) else {
+        // Gone, on its way out, or not to be understood any more: nothing is wanted for it.
+        context.forget(key);
+        return None;
     };
-    if context.writes.is_outdated(&key, &key_result.metadata) {
-        return Ok(Action::await_change());
+    if context.writes.is_outdated(key, &key_result.metadata) {
+        return None;
     }
     let now = crate::clock::now();
-    if let Some(wait) = context.writes.left_alone(&key, &key_result.metadata, now) {
-        return Ok(Action::requeue(wait));
+    if let Some(wait) = context.writes.left_alone(key, &key_result.metadata, now) {
+        return Some(wait);
     }
     let connections = context.all_connections();
-    let connections = connections.readable();
-    let Some((measured, route)) = gather(&context, key_result, &connections) else {
-        return Ok(Action::await_change());
-    };
-    if let Some(running) = context.queue.running(&key) {
+    let (measured, route) = gather(context, &key_result, &connections)?;
+    if let Some(running) = context.queue.running(key) {
         let Some(query) = running.query else {
             // A worker has just taken it, and may send what it saw before this change.
-            return Ok(Action::requeue(JUST_TAKEN));
+            return Some(JUST_TAKEN);
         };
         if query.uid != measured.uid || !is_wanted(&query.fingerprint, &measured, &route, now) {
             running.cancel.cancel();
         }
-        return Ok(Action::await_change());
+        return None;
     }
     match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid)) {
-        Pass::Decide => context.queue.push(key, Lane::Unlimited, None, Priority::Asked),
+        Pass::Decide => context.queue.push(key.clone(), Lane::Unlimited, None, Priority::Asked),
         Pass::Attempt { why, .. } => {
             let (lane, limit) = lane(&route);
-            context.queue.push(key, lane, limit, priority(why));
+            context.queue.push(key.clone(), lane, limit, priority(why));
         }
         Pass::Wait(moment) => {
-            context.queue.remove(&key);
-            return Ok(moment.map_or_else(Action::await_change, |moment| Action::requeue(super::until(moment, now))));
+            context.queue.remove(key);
+            return moment.map(|moment| super::until(moment, now));
         }
     }
-    Ok(Action::requeue(WHILE_IN_QUEUE))
+    Some(WHILE_IN_QUEUE)
 }
 
 /// Takes a key result from the queue: runs its query if one is due, and writes what that and the day make of its status.
@@ -107,7 +105,6 @@ pub async fn work(job: &Job, context: &Context) {
 /// The status to write; None where nothing changes, or where the attempt is not the object's any more.
 fn decide(context: &Context, key_result: &OkrKeyResult, attempt: Option<&Attempt>) -> Option<MeasuredStatus> {
     let connections = context.all_connections();
-    let connections = connections.readable();
     let (measured, route) = gather(context, key_result, &connections)?;
     let now = crate::clock::now();
     if attempt.is_some_and(|attempt| !is_wanted(&attempt.fingerprint, &measured, &route, now)) {
@@ -128,7 +125,7 @@ fn count_links(context: &Context, key_result: &OkrKeyResult, status: &MeasuredSt
         if let Some(connection) = context.connection(&key) {
             let now = crate::clock::now();
             context.links.change(&connection, |link| link.links_changed_at.get_or_insert(now).to_owned());
-            context.kick(&key);
+            context.wake(key);
         }
     }
 }
@@ -143,7 +140,7 @@ async fn tell(context: &Context, key_result: &OkrKeyResult, status: &MeasuredSta
 fn gather<'a>(
     context: &Context,
     key_result: &'a OkrKeyResult,
-    connections: &[&'a BigQueryConnection],
+    connections: &'a [Arc<BigQueryConnection>],
 ) -> Option<(Measured<'a>, Route<'a>)> {
     let measured = match Measured::try_from(key_result) {
         Ok(measured) => measured,
@@ -159,7 +156,8 @@ fn gather<'a>(
     let labels = context.namespace_labels(measured.namespace);
     let kept = measured.status.connection.as_ref();
     let seeker = Seeker { namespace: measured.namespace, labels: labels.as_ref(), source, kept };
-    match choice::choose(seeker, connections, &context.settings.shared_connection_namespaces) {
+    let connections: Vec<&BigQueryConnection> = connections.iter().map(AsRef::as_ref).collect();
+    match choice::choose(seeker, &connections, &context.settings.shared_connection_namespaces) {
         Err(none) => Some((measured, Err(none))),
         Ok(connection) => {
             let link = context.links.of(connection);
@@ -230,7 +228,6 @@ enum Tried {
 /// Runs the query if one is due.
 async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tried {
     let connections = context.all_connections();
-    let connections = connections.readable();
     let Some((measured, route)) = gather(context, key_result, &connections) else { return Tried::NotNow };
     let now = crate::clock::now();
     let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid));
@@ -372,9 +369,4 @@ fn count(context: &Context, outcome: &Outcome) {
         Outcome::Failed { reason, .. } => *reason,
     };
     context.metrics.sync(reason.name());
-}
-
-/// A key result was deleted.
-pub fn forget(context: &Context, key: &Key) {
-    context.forget(key);
 }

@@ -88,7 +88,7 @@ impl Links {
     }
 
     /// Forgets all but those of `connections`.
-    pub fn keep(&self, connections: &[&BigQueryConnection]) {
+    pub fn keep(&self, connections: &[Arc<BigQueryConnection>]) {
         let uids: HashSet<&str> =
             connections.iter().filter_map(|connection| connection.metadata.uid.as_deref()).collect();
         lock(&self.0).retain(|uid, _| uids.contains(uid.as_str()));
@@ -120,7 +120,7 @@ mod tests {
         links.change(&new, |link| link.announced = Some(announced.clone()));
         links.change(&old, |link| link.known.bytes_today = 7);
         assert!(links.of(&new).knows(&new));
-        links.keep(&[&new]);
+        links.keep(&[Arc::new(new.clone())]);
         assert_eq!(links.of(&old).known.bytes_today, 0, "the old one is forgotten");
         assert_eq!(links.of(&new).announced, Some(announced));
     }
