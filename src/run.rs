@@ -17,6 +17,7 @@ use crate::{
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    // Read before by the command line: it cannot come to this.
     #[error("--log-filter cannot be read")]
     LogFilter(#[source] tracing_subscriber::filter::ParseError),
     #[error("no way to the API server is configured: set KUBECONFIG, or run in a pod with a ServiceAccount")]

@@ -129,14 +129,25 @@ fn crd_prints_what_is_in_the_repository() {
 
 #[test]
 fn what_is_wrong_on_the_command_line_is_said() {
-    let check = |arguments: &[&str], kubeconfig: &str, want: &str| {
-        let output = operator().args(arguments).env("KUBECONFIG", kubeconfig).output().unwrap();
+    let check = |arguments: &[&str], kubeconfig: &str, code: i32, want: &str| {
+        let output = operator().arg("run").args(arguments).env("KUBECONFIG", kubeconfig).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success());
+        assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(said.contains(want), "{said}");
     };
-    check(&["run", "--at-risk-threshold=-1"], "", "must not be below 0");
-    check(&["run", "--behind-threshold=many"], "", "is not a decimal");
-    check(&["run", "--log-filter=,,=,"], "", "--log-filter");
-    check(&["run", "--metrics-address=127.0.0.1:0"], "/nowhere", "set KUBECONFIG");
+    let refused = |argument: &str, want: &str| check(&[argument], "", 2, want);
+    refused("--at-risk-threshold=-1", "must not be below 0");
+    refused("--behind-threshold=many", "is not a decimal");
+    refused("--behind-threshold=30", "must not be above --at-risk-threshold");
+    refused("--log-filter=,,=,", "--log-filter");
+    refused("--log-format=xml", "json, text");
+    refused("--metrics-address=8080", "--metrics-address");
+    refused("--max-concurrent-syncs=0", "--max-concurrent-syncs");
+    refused("--namespaces=sales,Marketing", "\"Marketing\" is not a name");
+    refused("--allowed-endpoints=http://bigquery", "without scheme and path");
+    refused("--allowed-token-hosts=host:port", "is not a host");
+    refused("--leader-election=maybe", "--leader-election");
+    refused("--lease-name=", "is not a name");
+    refused("--interval=1h", "unexpected argument");
+    check(&["--metrics-address=127.0.0.1:0"], "/nowhere", 1, "set KUBECONFIG");
 }
