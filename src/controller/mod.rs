@@ -7,12 +7,14 @@
 //! | wait for a turn | [`queue`] |
 //! | read a Secret, make a client of it | [`access`], kept in [`links`] |
 //! | check a connection, send a query | `work` in [`connection`] and [`key_result`] |
-//! | write a status, tell of an event | [`writes`], which alone calls [`apply`] |
+//! | write a status, tell of an event | [`writes`], by [`apply`] |
+//! | be the one that may do so | [`leadership`], which calls [`apply`] for its Lease |
 
 mod access;
 mod apply;
 mod connection;
 mod key_result;
+pub mod leadership;
 mod links;
 mod queue;
 mod reasons;
