@@ -24,6 +24,7 @@ pub struct Metrics {
     pub bytes_processed: Counter,
     watch_failures: Family<Kind, Counter>,
     unavailable_namespaces: Family<Namespace, Gauge>,
+    leader: Gauge,
     queue: CurrentQueue,
 }
 
@@ -68,6 +69,8 @@ impl Default for Metrics {
             "1 while a namespace of --namespaces does not exist or cannot be read",
             unavailable_namespaces.clone(),
         );
+        let leader = Gauge::default();
+        registry.register("leader", "1 while this process decides and syncs, 0 while it stands by", leader.clone());
         let queue = CurrentQueue::default();
         registry.register_collector(Box::new(queue.clone()));
         Self {
@@ -78,6 +81,7 @@ impl Default for Metrics {
             bytes_processed,
             watch_failures,
             unavailable_namespaces,
+            leader,
             queue,
         }
     }
@@ -97,6 +101,11 @@ impl Metrics {
     /// One failure of a watch.
     pub fn watch_failed(&self, kind: &'static str) {
         self.watch_failures.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// Whether this process decides and syncs.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
     }
 
     /// Whether a namespace that was named is there to be read.

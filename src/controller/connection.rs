@@ -193,7 +193,7 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
         if status != before && !(only_facts && too_soon) {
             match context.writes.status(&key, &connection, &status).await {
                 Ok(()) => {}
-                Err(Unwritten::Gone) => return,
+                Err(Unwritten::Gone | Unwritten::Deposed) => return,
                 // Its key results are to know all the same.
                 Err(Unwritten::Refused) => {}
                 // A verdict on an earlier spec says nothing of this one, and answers nothing that was asked since.

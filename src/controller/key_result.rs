@@ -92,7 +92,7 @@ pub async fn work(job: &Job, context: &Context) {
         let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
         match context.writes.status(&job.key, &key_result, &status).await {
             Ok(()) => return tell(context, &key_result, &status).await,
-            Err(Unwritten::Gone | Unwritten::Refused) => return,
+            Err(Unwritten::Gone | Unwritten::Refused | Unwritten::Deposed) => return,
             // It was written before, and only the answer to that was lost.
             Err(Unwritten::Changed(newer)) if newer.status.as_ref() == Some(&status) => {
                 return tell(context, &key_result, &status).await;
@@ -248,6 +248,10 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
         context.asked(measured.uid, now);
     }
     let Some(query) = query(&measured, source, through.connection, now) else { return Tried::NotNow };
+    // The last look before it is sent: the clock alone ends a reign.
+    if !context.reign.is_leading() {
+        return Tried::NotNow;
+    }
     let answer = send(job, context, &client, &query, how).await;
     let outcome = match judge(context, through.connection, &client, answer).await {
         Some(outcome) => outcome,

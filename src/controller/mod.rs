@@ -8,13 +8,15 @@
 //! | wait for a turn | [`queue`] |
 //! | read a Secret, make a client of it | [`access`], kept in [`links`] |
 //! | check a connection, send a query | `work` in [`connection`] and [`key_result`] |
-//! | write a status, tell of an event | [`writes`], which alone calls [`apply`] |
+//! | write a status, tell of an event | [`writes`], by [`apply`] |
+//! | be the one that may do so | [`leadership`], which calls [`apply`] for its Lease |
 
 mod access;
 mod agenda;
 mod apply;
 mod connection;
 mod key_result;
+pub mod leadership;
 mod links;
 mod queue;
 mod reasons;
@@ -42,6 +44,7 @@ use crate::{
 };
 
 use self::{
+    leadership::{Candidate, Leadership, Reign},
     links::Links,
     queue::{Key, Kind, Queue},
     store::Reference,
@@ -68,6 +71,8 @@ pub struct Settings {
     /// Where to work; empty means everywhere.
     pub namespaces: Vec<String>,
     pub max_concurrent_syncs: u16,
+    /// Who is to lead; None where this process is alone.
+    pub candidate: Option<Candidate>,
 }
 
 /// Why the controller cannot go on. The process ends, and whatever runs it starts it anew.
@@ -95,6 +100,7 @@ struct Context {
     writes: Writes,
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
+    reign: Reign,
 }
 
 /// What is watched for as long as the process lives, whether it leads or stands by.
@@ -105,33 +111,64 @@ struct Objects {
     namespaces: Option<Arc<Namespaces>>,
 }
 
-/// Runs until `shutdown` fires, or until something cannot be mended from within.
-pub async fn run(
-    client: Client,
-    settings: Settings,
-    metrics: Arc<Metrics>,
-    shutdown: CancellationToken,
-) -> Result<(), Fatal> {
+/// What the controller and the rest of the process tell each other.
+#[derive(Debug, Clone, Default)]
+pub struct Signals {
+    /// Fired by the controller once it knows all that exists: from then on this process can take over.
+    pub listed: CancellationToken,
+    /// Fired from outside: the controller is to stop.
+    pub shutdown: CancellationToken,
+}
+
+/// Runs until it is told to stop, or until something cannot be mended from within.
+pub async fn run(client: Client, settings: Settings, metrics: Arc<Metrics>, signals: Signals) -> Result<(), Fatal> {
     let http = crate::bigquery::http_client().map_err(Fatal::Http)?;
     let mut watches = JoinSet::new();
     let objects = Arc::new(watch_all(&client, &settings.namespaces, &metrics, &mut watches));
     tokio::select! {
-        () = objects.listed() => {}
-        () = shutdown.cancelled() => return Ok(()),
+        () = objects.listed() => signals.listed.cancel(),
+        () = signals.shutdown.cancelled() => return Ok(()),
         fatal = ended(&mut watches) => return Err(fatal),
     }
-    let context = Arc::new(Context {
-        http,
+    // Only now: who does not know what exists had better not lead.
+    let release = CancellationToken::new();
+    let (leadership, election) = match settings.candidate.clone() {
+        None => (Leadership::always(), None),
+        Some(candidate) => {
+            let (leadership, election) = leadership::elect(&client, candidate, release.clone());
+            (leadership, Some(tokio::spawn(election)))
+        }
+    };
+    let new_context = |reign: Reign| Context {
+        http: http.clone(),
         queue: Arc::new(Queue::new(usize::from(settings.max_concurrent_syncs))),
         links: Links::default(),
-        writes: Writes::new(client.clone(), Arc::clone(&metrics)),
+        writes: Writes::new(client.clone(), Arc::clone(&metrics), reign.clone()),
         asked: Mutex::default(),
-        client,
-        settings,
-        metrics,
-        objects,
-    });
-    reign(context, &mut watches, &shutdown).await
+        client: client.clone(),
+        settings: settings.clone(),
+        metrics: Arc::clone(&metrics),
+        objects: Arc::clone(&objects),
+        reign,
+    };
+    let result = loop {
+        let reign = tokio::select! {
+            reign = leadership.acquired() => reign,
+            () = signals.shutdown.cancelled() => break Ok(()),
+            fatal = ended(&mut watches) => break Err(fatal),
+        };
+        let end = rule(Arc::new(new_context(reign)), &mut watches, &signals.shutdown).await;
+        if let End::Stop(result) = end {
+            break result;
+        }
+    };
+    // After the last write: from here on another may lead.
+    release.cancel();
+    if let Some(election) = election {
+        // It has a deadline of its own.
+        election.await.map_err(Fatal::Panicked)?;
+    }
+    result
 }
 
 /// Begins to watch all that decisions are made from.
@@ -156,8 +193,17 @@ fn watch_all(client: &Client, namespaces: &[String], metrics: &Arc<Metrics>, wat
     objects
 }
 
-/// Decides and syncs until `shutdown` fires.
-async fn reign(context: Arc<Context>, watches: &mut JoinSet<Fatal>, shutdown: &CancellationToken) -> Result<(), Fatal> {
+/// Why a reign has ended.
+enum End {
+    /// The process ends with it.
+    Stop(Result<(), Fatal>),
+    /// Somebody else leads, or nobody.
+    Deposed,
+}
+
+/// Decides and syncs for as long as this process leads.
+async fn rule(context: Arc<Context>, watches: &mut JoinSet<Fatal>, shutdown: &CancellationToken) -> End {
+    context.metrics.leads(true);
     context.metrics.watch_queue(&context.queue);
     let mut tasks = JoinSet::new();
     let Objects { key_results, connections, .. } = &*context.objects;
@@ -176,14 +222,21 @@ async fn reign(context: Arc<Context>, watches: &mut JoinSet<Fatal>, shutdown: &C
     for _ in 0..context.settings.max_concurrent_syncs {
         tasks.spawn(worker(Arc::clone(&context)));
     }
-    let result = tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
-        fatal = ended(&mut tasks) => Err(fatal),
-        fatal = ended(watches) => Err(fatal),
+    let end = tokio::select! {
+        biased;
+        () = context.reign.ended().cancelled_owned() => End::Deposed,
+        () = shutdown.cancelled() => End::Stop(Ok(())),
+        fatal = ended(&mut tasks) => End::Stop(Err(fatal)),
+        fatal = ended(watches) => End::Stop(Err(fatal)),
     };
+    context.queue.close();
     // Also after what cannot be mended: a query left alone would run on at BigQuery, and once more after the restart.
-    stop(&context).await;
-    result
+    if matches!(end, End::Stop(_)) {
+        finish(&context).await;
+    }
+    cancel_the_rest(&context).await;
+    context.metrics.leads(false);
+    end
 }
 
 /// The end of a task that should not end.
@@ -217,14 +270,19 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long the rest may take to be cancelled at BigQuery. Together below the 30 s that a pod has by default.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(13);
 
-async fn stop(context: &Context) {
-    context.queue.close();
-    if tokio::time::timeout(FINISH_TIMEOUT, context.queue.idle()).await.is_ok() {
-        return;
+/// Lets what runs end by itself, for a while, as long as this process leads.
+async fn finish(context: &Context) {
+    tokio::select! {
+        () = context.queue.idle() => {}
+        () = tokio::time::sleep(FINISH_TIMEOUT) => {}
+        () = context.reign.ended().cancelled_owned() => {}
     }
+}
+
+async fn cancel_the_rest(context: &Context) {
     context.queue.cancel_all();
     if tokio::time::timeout(CANCEL_TIMEOUT, context.queue.idle()).await.is_err() {
-        tracing::warn!("stopped while queries were still running");
+        tracing::warn!("queries were still running when this process stopped to work");
     }
 }
 

@@ -170,7 +170,7 @@ impl<K: Keep> Store<K> {
 }
 
 /// An object on its way from the API server to the store. One that does not fit our types must not hide the others, and
-/// a status that others wrote into is decided anew, whatever is in it.
+/// what others wrote into a status is decided anew, whatever it is.
 #[derive(Debug, Clone)]
 pub struct Arrived<K> {
     metadata: ObjectMeta,
@@ -184,18 +184,30 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Arrived<K> {
         let metadata = value.get("metadata").map(ObjectMeta::deserialize).transpose();
         let metadata = metadata.map_err(serde::de::Error::custom)?.unwrap_or_default();
         let object = K::deserialize(&value).or_else(|error| {
-            let without_status = value.as_object_mut().and_then(|object| object.remove("status"));
-            match without_status.map(|_| K::deserialize(&value)) {
-                Some(Ok(object)) => {
-                    let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
-                    tracing::warn!(namespace, name, "a status that the operator did not write is decided anew");
-                    Ok(object)
-                }
-                Some(Err(_)) | None => Err(error.to_string()),
-            }
+            let dropped = drop_what_does_not_fit::<K>(&mut value);
+            let object = K::deserialize(&value).map_err(|_| error.to_string())?;
+            let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+            tracing::warn!(namespace, name, fields = ?dropped, "status fields that the operator did not write are decided anew");
+            Ok(object)
         });
         Ok(Self { metadata, object })
     }
+}
+
+/// Drops the fields of the status that do not fit our types, and returns their names: every one of them is optional.
+fn drop_what_does_not_fit<K: DeserializeOwned>(object: &mut Value) -> Vec<String> {
+    let Some(Value::Object(status)) = object.get_mut("status").map(Value::take) else { return Vec::new() };
+    let (mut fitting, mut dropped) = (serde_json::Map::new(), Vec::new());
+    for (name, content) in status {
+        object["status"] = Value::Object([(name.clone(), content.clone())].into_iter().collect());
+        if K::deserialize(&*object).is_ok() {
+            fitting.insert(name, content);
+        } else {
+            dropped.push(name);
+        }
+    }
+    object["status"] = Value::Object(fitting);
+    dropped
 }
 
 /// managedFields alone are larger than most of our objects.
@@ -278,11 +290,16 @@ mod tests {
     }
 
     #[test]
-    fn a_status_of_nobodys_is_dropped_and_the_rest_stays() {
+    fn what_others_wrote_into_a_status_is_dropped_and_the_rest_stays() {
         let store = Store::<OkrKeyResult>::default();
-        let key = store.put(arrive(&key_result("kr", &json!({"valueTime": "yesterday", "okrStatus": "Fine"}))));
-        let kept = store.get(&key).unwrap();
-        assert_eq!((kept.status, kept.metadata.generation), (None, Some(3)));
+        let status = json!({
+            "value": "47", "valueTime": "yesterday", "okrStatus": "Fine", "nextSyncTime": "9999-12-31T23:59:59Z",
+            "conditions": [{"type": "Ready"}], "mood": "good",
+        });
+        let key = store.put(arrive(&key_result("kr", &status)));
+        let kept = serde_json::to_value(store.get(&key).unwrap()).unwrap();
+        assert_eq!(kept["status"], json!({"value": "47"}));
+        assert_eq!(kept["metadata"]["generation"], 3);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use kube::{
 use okr_operator::{
     api::{BigQueryConnection, Condition, MeasuredStatus, OkrKeyResult, Time, crd},
     bigquery,
-    controller::{self, Fatal, Settings},
+    controller::{self, Fatal, Settings, Signals},
     domain::{judgement::Gaps, number::integer},
     metrics::Metrics,
 };
@@ -241,11 +241,13 @@ impl Sandbox {
             external_account_folder: None,
             namespaces: vec![self.namespace.clone()],
             max_concurrent_syncs: 32,
+            candidate: None,
         };
         change(&mut settings);
         let metrics = Arc::new(Metrics::default());
-        let shutdown = CancellationToken::new();
-        let run = controller::run(client, settings, Arc::clone(&metrics), shutdown.clone());
+        let signals = Signals::default();
+        let shutdown = signals.shutdown.clone();
+        let run = controller::run(client, settings, Arc::clone(&metrics), signals);
         Operator { metrics, shutdown, task: tokio::spawn(run) }
     }
 }
