@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     coordination::v1::{Lease, LeaseSpec},
@@ -27,7 +27,7 @@ use kube::{
 use okr_operator::controller::leadership::{self, Candidate, Leadership, Reign};
 use serde_json::{Value, json};
 use support::{
-    cluster::{PATIENCE, Sandbox, await_some, impersonate, sandbox},
+    cluster::{PATIENCE, Sandbox, await_some, failure, impersonate, sandbox},
     log::Log,
 };
 use tokio::{runtime::Runtime, task::JoinHandle, time::timeout};
@@ -96,7 +96,7 @@ impl Line {
                 if faults.no_watch.load(Ordering::Relaxed) && is_watch {
                     return Ok(failure(StatusCode::FORBIDDEN));
                 }
-                if faults.conflicts.load(Ordering::Relaxed) && request.method() == http::Method::PUT {
+                if faults.conflicts.load(Ordering::Relaxed) && request.method() == Method::PUT {
                     return Ok(failure(StatusCode::CONFLICT));
                 }
                 client.send(request).await
@@ -108,14 +108,6 @@ impl Line {
     fn hang(&self, hung: bool) {
         self.0.hung.store(hung, Ordering::Relaxed);
     }
-}
-
-fn failure(code: StatusCode) -> Response<Body> {
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code.as_u16(),
-        "reason": "Test", "message": "refused by the test",
-    });
-    Response::builder().status(code).body(Body::from(serde_json::to_vec(&status).unwrap())).unwrap()
 }
 
 /// A process that takes part.
@@ -216,19 +208,9 @@ impl Sampler {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "compared with what the same machine's clock wrote")]
 fn since_renewal(lease: &LeaseSpec) -> Duration {
-    Timestamp::now_in_tests().duration_since(lease.renew_time.as_ref().unwrap().0).unsigned_abs()
-}
-
-trait NowInTests {
-    fn now_in_tests() -> Self;
-}
-
-impl NowInTests for Timestamp {
-    #[expect(clippy::disallowed_methods, reason = "compared with what the same machine's clock wrote")]
-    fn now_in_tests() -> Self {
-        Self::now()
-    }
+    Timestamp::now().duration_since(lease.renew_time.as_ref().unwrap().0).unsigned_abs()
 }
 
 fn report(what: &str, took: Duration) {

@@ -450,8 +450,8 @@ impl Election {
                     tracing::info!(lease = self.candidate.name, "the lease is watched again");
                 }
                 let seen = self.seen.as_ref().and_then(|seen| seen.lease.as_ref());
-                // What a write or a read of ours has shown already, or something older.
-                if !lease.as_ref().zip(seen).is_some_and(|(lease, seen)| version(lease) <= version(seen)) {
+                // Else a write or a read of ours has shown it already, or something newer.
+                if lease.as_ref().zip(seen).is_none_or(|(lease, seen)| version(lease) > version(seen)) {
                     self.observe(lease);
                 }
             }
@@ -521,7 +521,7 @@ impl Election {
             ApplyError::Gone => Some(404),
             ApplyError::Conflict | ApplyError::TimedOut(_) | ApplyError::Failed(_) => None,
         };
-        if self.failure.replace((verb, code)) == Some((verb, code)) {
+        if std::mem::replace(&mut self.failure, Some((verb, code))) == Some((verb, code)) {
             return;
         }
         let Candidate { namespace, name, .. } = &self.candidate;
