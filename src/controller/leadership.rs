@@ -521,7 +521,9 @@ impl Election {
             ApplyError::Gone => Some(404),
             ApplyError::Conflict | ApplyError::TimedOut(_) | ApplyError::Failed(_) => None,
         };
-        if std::mem::replace(&mut self.failure, Some((verb, code))) == Some((verb, code)) {
+        let before = self.failure;
+        self.failure = Some((verb, code));
+        if self.failure == before {
             return;
         }
         let Candidate { namespace, name, .. } = &self.candidate;
