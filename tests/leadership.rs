@@ -283,7 +283,12 @@ mod tests {
         leader.leads().await;
         let standby = Member::join(&sandbox, "b");
         standby.line.0.no_watch.store(true, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        // Long enough for several tries of the watch.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let logged = LOG.text();
+        let complaints = logged.lines().filter(|line| line.contains("the watch of the lease failed"));
+        let complaints = complaints.filter(|line| line.contains(&sandbox.namespace)).count();
+        assert_eq!(complaints, 1, "once, not with every try");
         let released = Instant::now();
         leader.stop().await;
         standby.leads().await;
