@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     coordination::v1::{Lease, LeaseSpec},
@@ -27,10 +27,10 @@ use kube::{
 use okr_operator::controller::leadership::{self, Candidate, Leadership, Reign};
 use serde_json::{Value, json};
 use support::{
-    cluster::{PATIENCE, Sandbox, await_some, impersonate, sandbox},
+    cluster::{PATIENCE, Sandbox, await_some, failure, impersonate, sandbox},
     log::Log,
 };
-use tokio::{runtime::Runtime, task::JoinHandle, time::timeout};
+use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The name of every test's Lease; each has a namespace of its own.
@@ -60,6 +60,7 @@ at_once! {
     a_release_is_seen_without_a_watch
     a_killed_leader_is_followed_within_twenty_seconds
     an_api_server_that_hangs_ends_leadership_after_ten_seconds
+    a_process_that_stalls_leads_no_longer_than_ten_seconds
     conflicts_without_end_end_leadership_and_are_no_flood
     a_holder_written_by_hand_ends_leadership_at_once
     a_lease_deleted_or_emptied_by_hand_stays_with_its_leader
@@ -96,7 +97,7 @@ impl Line {
                 if faults.no_watch.load(Ordering::Relaxed) && is_watch {
                     return Ok(failure(StatusCode::FORBIDDEN));
                 }
-                if faults.conflicts.load(Ordering::Relaxed) && request.method() == http::Method::PUT {
+                if faults.conflicts.load(Ordering::Relaxed) && request.method() == Method::PUT {
                     return Ok(failure(StatusCode::CONFLICT));
                 }
                 client.send(request).await
@@ -110,14 +111,6 @@ impl Line {
     }
 }
 
-fn failure(code: StatusCode) -> Response<Body> {
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code.as_u16(),
-        "reason": "Test", "message": "refused by the test",
-    });
-    Response::builder().status(code).body(Body::from(serde_json::to_vec(&status).unwrap())).unwrap()
-}
-
 /// A process that takes part.
 struct Member {
     identity: String,
@@ -129,16 +122,16 @@ struct Member {
 
 impl Member {
     fn join(sandbox: &Sandbox, identity: &str) -> Self {
-        Self::join_as(sandbox, identity, &sandbox.client)
+        Self::join_as(&sandbox.namespace, identity, &sandbox.client)
     }
 
-    fn join_as(sandbox: &Sandbox, identity: &str, client: &Client) -> Self {
+    fn join_as(namespace: &str, identity: &str, client: &Client) -> Self {
         LazyLock::force(&LOG);
         let line = Line::default();
         let candidate = Candidate {
-            namespace: sandbox.namespace.clone(),
+            namespace: namespace.to_owned(),
             name: LEASE.to_owned(),
-            identity: format!("{identity}_{}", sandbox.namespace),
+            identity: format!("{identity}_{namespace}"),
         };
         let identity = candidate.identity.clone();
         let release = CancellationToken::new();
@@ -188,9 +181,9 @@ struct Sampler {
 }
 
 impl Sampler {
-    fn start(one: &Member, other: &Member) -> Self {
+    fn start(one: &Leadership, other: &Leadership) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, one, other) = (Arc::clone(&stop), one.leadership.clone(), other.leadership.clone());
+        let (stopped, one, other) = (Arc::clone(&stop), one.clone(), other.clone());
         let thread = std::thread::spawn(move || {
             let (mut samples, mut both) = (0, 0);
             while !stopped.load(Ordering::Relaxed) {
@@ -216,19 +209,9 @@ impl Sampler {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "compared with what the same machine's clock wrote")]
 fn since_renewal(lease: &LeaseSpec) -> Duration {
-    Timestamp::now_in_tests().duration_since(lease.renew_time.as_ref().unwrap().0).unsigned_abs()
-}
-
-trait NowInTests {
-    fn now_in_tests() -> Self;
-}
-
-impl NowInTests for Timestamp {
-    #[expect(clippy::disallowed_methods, reason = "compared with what the same machine's clock wrote")]
-    fn now_in_tests() -> Self {
-        Self::now()
-    }
+    Timestamp::now().duration_since(lease.renew_time.as_ref().unwrap().0).unsigned_abs()
 }
 
 fn report(what: &str, took: Duration) {
@@ -241,7 +224,7 @@ mod tests {
     pub async fn one_of_two_leads_and_never_both_whoever_is_cut_off() {
         let sandbox = sandbox("lease-both").await;
         let members = [Member::join(&sandbox, "a"), Member::join(&sandbox, "b")];
-        let sampler = Sampler::start(&members[0], &members[1]);
+        let sampler = Sampler::start(&members[0].leadership, &members[1].leadership);
         for round in 0..3 {
             let leader = await_some("one leads", || async { members.iter().position(Member::is_leading) }).await;
             let (leader, standby) = (&members[leader], &members[1 - leader]);
@@ -272,7 +255,7 @@ mod tests {
             let reign = leader.leads().await;
             let next = Member::join(&sandbox, &round.to_string());
             tokio::time::sleep(Duration::from_secs(2)).await;
-            let sampler = Sampler::start(&leader, &next);
+            let sampler = Sampler::start(&leader.leadership, &next.leadership);
             tokio::time::sleep(Duration::from_millis(500)).await;
             let released = Instant::now();
             leader.release.cancel();
@@ -300,7 +283,12 @@ mod tests {
         leader.leads().await;
         let standby = Member::join(&sandbox, "b");
         standby.line.0.no_watch.store(true, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        // Long enough for several tries of the watch.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let logged = LOG.text();
+        let complaints = logged.lines().filter(|line| line.contains("the watch of the lease failed"));
+        let complaints = complaints.filter(|line| line.contains(&sandbox.namespace)).count();
+        assert_eq!(complaints, 1, "once, not with every try");
         let released = Instant::now();
         leader.stop().await;
         standby.leads().await;
@@ -345,6 +333,46 @@ mod tests {
         report("it is regained in", mended.elapsed());
         assert!(mended.elapsed() < Duration::from_secs(6), "{:?}", mended.elapsed());
         assert!(next.is_leading() && !reign.is_leading(), "the old reign stays over");
+        member.line.hang(true);
+        let stopped = Instant::now();
+        member.stop().await;
+        assert!(stopped.elapsed() < Duration::from_secs(6), "a release that hangs is given up");
+    }
+
+    pub async fn a_process_that_stalls_leads_no_longer_than_ten_seconds() {
+        let sandbox = sandbox("lease-stalled").await;
+        let (stall, namespace) = (CancellationToken::new(), sandbox.namespace.clone());
+        let (sender, receiver) = oneshot::channel();
+        // A runtime of its own, so that everything of it stalls.
+        let process = async move |stalled: CancellationToken| {
+            let member = Member::join_as(&namespace, "a", &Client::try_default().await.unwrap());
+            let reign = member.leads().await;
+            sender.send((member.leadership.clone(), reign.clone())).unwrap();
+            stalled.cancelled().await;
+            std::thread::sleep(Duration::from_secs(20));
+            assert!(!reign.is_leading(), "the first that it sees when it goes on");
+            timeout(Duration::from_secs(1), reign.ended().cancelled()).await.expect("and it is told");
+            // Renewals that were on their way come to their end.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(!member.is_leading());
+        };
+        let stalled = stall.clone();
+        let thread = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(process(stalled));
+        });
+        let (leadership, reign) = receiver.await.unwrap();
+        let standby = Member::join(&sandbox, "b");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let sampler = Sampler::start(&leadership, &standby.leadership);
+        stall.cancel();
+        let began = Instant::now();
+        standby.leads().await;
+        report("a stalled leader is followed after", began.elapsed());
+        assert!(!reign.is_leading());
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
+        assert!(standby.is_leading());
+        sampler.check();
     }
 
     pub async fn conflicts_without_end_end_leadership_and_are_no_flood() {
@@ -381,7 +409,7 @@ mod tests {
         let reign = leader.leads().await;
         let standby = Member::join(&sandbox, "b");
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let sampler = Sampler::start(&leader, &standby);
+        let sampler = Sampler::start(&leader.leadership, &standby.leadership);
         sandbox.api::<Lease>().delete(LEASE, &DeleteParams::default()).await.unwrap();
         await_some("the lease is made anew", || async { sandbox.api::<Lease>().get_opt(LEASE).await.unwrap() }).await;
         assert_eq!(sandbox.lease().await.holder_identity.as_ref(), Some(&leader.identity));
@@ -398,7 +426,7 @@ mod tests {
     pub async fn without_rights_a_process_is_a_standby_and_says_why() {
         let sandbox = sandbox("lease-rights").await;
         let user = format!("operator-of-{}", sandbox.namespace);
-        let member = Member::join_as(&sandbox, "a", &impersonate(&user, &[]).await);
+        let member = Member::join_as(&sandbox.namespace, "a", &impersonate(&user, &[]).await);
         tokio::time::sleep(Duration::from_secs(6)).await;
         assert!(!member.is_leading());
         let complaint = format!("may not get leases.coordination.k8s.io in namespace {}", sandbox.namespace);

@@ -69,6 +69,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// something every [`RENEW_EVERY`].
 const POLL_AFTER: Duration = Duration::from_secs(3);
 
+/// An error of the watch this long after the one before is another failure. Retries are at most half a minute apart, and
+/// what a retry lists first is no sign that it will watch.
+const WATCH_RECOVERED_AFTER: Duration = Duration::from_secs(90);
+
 /// All calls of a release together; the process is about to end.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -241,7 +245,7 @@ pub fn elect(
         reign: None,
         reigns,
         failure: None,
-        watch_failed: false,
+        watch_failed_at: None,
     };
     (Leadership(leadership), election.run(release))
 }
@@ -262,7 +266,7 @@ struct Election {
     reigns: watch::Sender<Option<Reign>>,
     /// Of the last call, if it failed; each is logged once.
     failure: Option<(Verb, Option<u16>)>,
-    watch_failed: bool,
+    watch_failed_at: Option<Instant>,
 }
 
 /// The Lease as it was last seen.
@@ -446,23 +450,23 @@ impl Election {
     fn hear(&mut self, change: watcher::Result<Option<Lease>>) {
         match change {
             Ok(lease) => {
-                if std::mem::take(&mut self.watch_failed) {
-                    tracing::info!(lease = self.candidate.name, "the lease is watched again");
-                }
                 let seen = self.seen.as_ref().and_then(|seen| seen.lease.as_ref());
-                // What a write or a read of ours has shown already, or something older.
-                if !lease.as_ref().zip(seen).is_some_and(|(lease, seen)| version(lease) <= version(seen)) {
+                // Else a write or a read of ours has shown it already, or something newer.
+                if lease.as_ref().zip(seen).is_none_or(|(lease, seen)| version(lease) > version(seen)) {
                     self.observe(lease);
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.watch_failed, true) {
+                let now = Instant::now();
+                let before = self.watch_failed_at;
+                self.watch_failed_at = Some(now);
+                if before.is_none_or(|before| now.duration_since(before) > WATCH_RECOVERED_AFTER) {
                     tracing::warn!(
                         lease = self.candidate.name,
                         namespace = self.candidate.namespace,
                         error = chain(&error),
-                        "the lease cannot be watched, which needs list and watch on leases.coordination.k8s.io; \
-                         it is read every {POLL_AFTER:?}, and a release is seen that much later"
+                        "the watch of the lease failed (it needs list and watch on leases.coordination.k8s.io); \
+                         until it is back a release is seen up to {POLL_AFTER:?} late"
                     );
                 }
             }
@@ -521,7 +525,9 @@ impl Election {
             ApplyError::Gone => Some(404),
             ApplyError::Conflict | ApplyError::TimedOut(_) | ApplyError::Failed(_) => None,
         };
-        if self.failure.replace((verb, code)) == Some((verb, code)) {
+        let before = self.failure;
+        self.failure = Some((verb, code));
+        if self.failure == before {
             return;
         }
         let Candidate { namespace, name, .. } = &self.candidate;

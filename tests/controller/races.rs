@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use kube::{Client, client::Body};
 use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::{
     key_file, reach, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
-        cluster::{Sandbox, await_some, condition, sandbox, truth},
+        cluster::{Sandbox, await_some, condition, failure, sandbox, truth},
     },
     with_key,
 };
@@ -52,14 +52,6 @@ fn through(sandbox: &Sandbox, way: impl Fn(&Method, &str) -> Way + Send + Sync +
         }
     });
     Client::new(service, "default")
-}
-
-fn failure(code: StatusCode) -> Response<Body> {
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code.as_u16(),
-        "reason": "Test", "message": "refused by the test",
-    });
-    Response::builder().status(code).body(Body::from(serde_json::to_vec(&status).unwrap())).unwrap()
 }
 
 fn is_list(method: &Method, uri: &str, resource: &str) -> bool {
