@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::{ResourceExt, runtime::controller::Action};
 
 use crate::{
@@ -179,10 +179,6 @@ fn through<'a>(connection: &'a BigQueryConnection, link: &Link, now: Timestamp) 
     }
 }
 
-fn connection_key(connection: &BigQueryConnection) -> Key {
-    Key::of(Kind::Connection, connection)
-}
-
 fn current_fingerprint(measured: &Measured<'_>, route: &Route<'_>) -> Option<String> {
     match (measured.source, route) {
         (Source::BigQuery(source), Ok(through)) => Some(schedule::fingerprint(measured, source, through.connection)),
@@ -201,10 +197,7 @@ fn is_wanted(fingerprint: &str, measured: &Measured<'_>, route: &Route<'_>, now:
 
 fn lane(route: &Route<'_>) -> (Lane, Option<usize>) {
     match route {
-        Ok(Through { connection, .. }) => {
-            let Key { namespace, name, .. } = connection_key(connection);
-            (Lane::Connection { namespace, name }, Some(connection.spec.max_concurrent_queries()))
-        }
+        Ok(Through { connection, .. }) => (Lane::of(connection), Some(connection.spec.max_concurrent_queries())),
         Err(_) => (Lane::Unlimited, None),
     }
 }
@@ -234,10 +227,10 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     let Some((measured, route)) = gather(context, key_result, &connections) else { return Tried::NotNow };
     let now = crate::clock::now();
     let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid));
-    let (why, how) = match pass {
+    let (at, why, how) = match pass {
         Pass::Wait(_) => return Tried::NotNow,
         Pass::Decide => return Tried::NotNeeded,
-        Pass::Attempt { why, how } => (why, how),
+        Pass::Attempt { at, why, how } => (at, why, how),
     };
     // What came up since the job was asked for waits for its turn among the queries of its connection.
     if lane(&route).0 != job.lane {
@@ -247,11 +240,14 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     let Some(client) = context.links.of(through.connection).client else { return Tried::NotNow };
     let fingerprint = schedule::fingerprint(&measured, source, through.connection);
     job.runs(measured.uid, &fingerprint);
-    if matches!(why, Why::QueryChanged | Why::Refresh) {
-        context.asked(measured.uid, now);
-    }
     let Some(query) = query(&measured, source, through.connection, now) else { return Tried::NotNow };
+    match why {
+        Why::QueryChanged | Why::Refresh => context.asked(measured.uid, now),
+        Why::Slot => note_lateness(job, context, through.connection, at, now),
+        Why::New | Why::Resumed | Why::Retry => {}
+    }
     let answer = send(job, context, &client, &query, how).await;
+    note(job, context, through.connection, &answer);
     let outcome = match judge(context, through.connection, &client, answer).await {
         Some(outcome) => outcome,
         None => return Tried::NotNow,
@@ -321,6 +317,42 @@ async fn dry_run(job: &Job, client: &bigquery::Client, query: &bigquery::Query<'
     }
 }
 
+/// How late a due query starts. Only what it waited in the queue tells of limits: after a downtime all are late.
+fn note_lateness(job: &Job, context: &Context, connection: &BigQueryConnection, slot: Timestamp, now: Timestamp) {
+    context.metrics.sync_lateness_seconds.observe(now.duration_since(slot).as_secs_f64());
+    if job
+        .waited
+        .and_then(|waited| waited.try_into().ok())
+        .is_some_and(|waited: SignedDuration| waited > connection::LATE)
+    {
+        context.links.change(connection, |link| link.late_at = Some(now));
+    }
+}
+
+/// What an answer says of its connection, whatever it says of the query.
+fn note(
+    job: &Job,
+    context: &Context,
+    connection: &BigQueryConnection,
+    answer: &Result<Option<bigquery::Answer>, bigquery::Error>,
+) {
+    let finished = match answer {
+        Ok(answer) => answer.as_ref().map(|answer| &answer.job),
+        Err(error) if error.kind == bigquery::ErrorKind::RateLimited => return job.slow_lane(error.retry_after),
+        Err(error) => error.job.as_deref(),
+    };
+    if let Some(finished) = finished {
+        context.count_bytes(connection, finished.bytes_processed);
+    }
+    if answer.as_ref().is_err_and(|error| error.kind == bigquery::ErrorKind::Unavailable) {
+        super::connection::suspect(context, connection);
+    }
+    // A failure without a job may come from anything in between, which tells nothing of BigQuery's limits.
+    if answer.is_ok() || finished.is_some() {
+        job.quicken_lane();
+    }
+}
+
 /// The outcome. None where the query was cancelled, or where it failed because its connection does not work: then the
 /// connection says why, and the key result is held by it.
 async fn judge(
@@ -331,10 +363,7 @@ async fn judge(
 ) -> Option<Outcome> {
     match answer {
         Ok(None) => Some(Outcome::DryRunPassed),
-        Ok(Some(answer)) => {
-            context.count_bytes(connection, answer.job.bytes_processed);
-            Some(measured(answer))
-        }
+        Ok(Some(answer)) => Some(measured(answer)),
         Err(error) => {
             if reasons::doubts_connection(error.kind) {
                 let ready = super::connection::doubt(context, connection).await;

@@ -14,6 +14,7 @@ mod apply;
 mod connection;
 mod key_result;
 mod links;
+mod pace;
 mod queue;
 mod reasons;
 mod watch;
@@ -330,13 +331,15 @@ impl Context {
         asked.insert(uid.to_owned(), now);
     }
 
-    /// Counts what a good query read. It also proves its connection.
+    /// Counts what a finished query read. It also proves its connection.
     fn count_bytes(&self, connection: &BigQueryConnection, bytes: u64) {
         let now = crate::clock::now();
         self.metrics.bytes_processed.inc_by(bytes);
         self.links.change(connection, |link| {
             link.known.bytes_today = connection_domain::bytes_of_day(&link.known, now).saturating_add(bytes);
             link.known.proven_at = Some(now);
+            // The row of failed checks is broken.
+            link.checks.failures = 0;
         });
     }
 

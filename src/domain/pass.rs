@@ -15,8 +15,8 @@ use super::{
 pub enum Pass {
     /// The status is to be decided again and written, without a query.
     Decide,
-    /// A query is due.
-    Attempt { why: Why, how: How },
+    /// A query is due since `at`.
+    Attempt { at: Timestamp, why: Why, how: How },
     /// Nothing before this moment; None where only a change of some object can lead to anything.
     Wait(Option<Timestamp>),
 }
@@ -34,7 +34,7 @@ pub fn pass(
         return Pass::Decide;
     }
     match plan {
-        Plan::Attempt { at, why, how } if at <= now => Pass::Attempt { why, how },
+        Plan::Attempt { at, why, how } if at <= now => Pass::Attempt { at, why, how },
         Plan::Attempt { .. } | Plan::Hold { .. } => Pass::Wait(next_moment(measured, route, &plan, now)),
     }
 }

@@ -45,7 +45,7 @@ fn a_pass_that_waits_knows_until_when() {
 fn a_new_one_is_first_written_by_its_sync() {
     let mut world = World::new(json!({}));
     world.key_result.status = Some(serde_json::from_value(json!({"observedGeneration": -1})).unwrap());
-    assert_eq!(world.pass(), Pass::Attempt { why: Why::New, how: How::CheckedQuery });
+    assert_eq!(world.pass(), Pass::Attempt { at: world.now, why: Why::New, how: How::CheckedQuery });
     assert_eq!(world.next(None), *world.status());
     world.measures("1");
     assert!(matches!(world.pass(), Pass::Wait(_)));
@@ -231,7 +231,7 @@ fn ten_days_cost_one_query_an_hour_and_one_more_write_a_day_at_most() {
 #[test]
 fn a_whole_life_by_timers_alone() {
     let mut world = World::new(json!({})).at(noon(-2));
-    assert_eq!(world.pass(), Pass::Attempt { why: Why::New, how: How::DryRun });
+    assert_eq!(world.pass(), Pass::Attempt { at: world.now, why: Why::New, how: How::DryRun });
     world.tries(okr_operator::domain::status::Outcome::DryRunPassed);
     let (attempts, writes) = live(&mut world, 35);
     assert_eq!((attempts, writes, world.ready_text().as_str()), (0, 0, "True NotStarted"));

@@ -633,7 +633,7 @@ fn a_first_sync_that_waited_for_its_connection_needs_no_write_of_its_own() {
     world.ready = false;
     world.decides();
     world.ready = true;
-    assert_eq!(world.pass(), Pass::Attempt { why: Why::New, how: How::CheckedQuery });
+    assert_eq!(world.pass(), Pass::Attempt { at: world.now, why: Why::New, how: How::CheckedQuery });
 }
 
 #[test]
