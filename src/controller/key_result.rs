@@ -64,7 +64,9 @@ pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>
         }
         return Ok(Action::await_change());
     }
-    match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid)) {
+    // Not all that is due is sent soon: what waits is decided for itself once it has waited for a while.
+    let soon = context.queue.waits_since(&key).is_none_or(|since| since.elapsed() < WHILE_IN_QUEUE);
+    match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), soon) {
         Pass::Decide => context.queue.push(key, Lane::Unlimited, None, Priority::Asked),
         Pass::Attempt { why, .. } => {
             let (lane, limit) = lane(&route);
@@ -226,7 +228,9 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     let connections = connections.readable();
     let Some((measured, route)) = gather(context, key_result, &connections) else { return Tried::NotNow };
     let now = crate::clock::now();
-    let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid));
+    // Its turn in the lane of its connection has come, or it has been decided that it waits too long for that.
+    let soon = job.lane != Lane::Unlimited;
+    let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), soon);
     let (at, why, how) = match pass {
         Pass::Wait(_) => return Tried::NotNow,
         Pass::Decide => return Tried::NotNeeded,

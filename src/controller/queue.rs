@@ -146,6 +146,8 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: HashMap<Key, Place>,
+    /// The places in lanes of connections that objects left to be decided without a query: they come back to them.
+    kept: HashMap<Key, Place>,
     lanes: BTreeMap<Lane, LaneState>,
     running: HashMap<Key, Running>,
     closed: bool,
@@ -234,11 +236,26 @@ impl Queue {
         if state.waiting.get(&key).is_some_and(is_placed) {
             state.lanes.entry(lane).or_default().limit = limit;
         } else {
-            state.remove(&key);
-            state.insert(key, lane, limit, priority, Instant::now());
+            let left =
+                state.leave(&key).filter(|left| left.lane != Lane::Unlimited).or_else(|| state.kept.remove(&key));
+            match left {
+                Some(left) if lane == Lane::Unlimited => {
+                    state.insert(key.clone(), lane, limit, priority, Instant::now());
+                    state.kept.insert(key, left);
+                }
+                Some(left) if left.lane == lane && left.order.0 == priority => state.put(key, left, limit),
+                Some(_) | None => state.insert(key, lane, limit, priority, Instant::now()),
+            }
         }
         drop(state);
         self.work.notify_one();
+    }
+
+    /// Since when work on `key` waits in the lane of its connection, if it does, or would but for a decision in between.
+    pub fn waits_since(&self, key: &Key) -> Option<Instant> {
+        let state = self.state();
+        let waiting = state.waiting.get(key).filter(|place| place.lane != Lane::Unlimited);
+        waiting.or_else(|| state.kept.get(key)).map(|place| place.since)
     }
 
     /// Withdraws a request for work that has not begun.
@@ -389,22 +406,34 @@ impl State {
         waiting.filter_map(|lane| lane.pace.pause_end(now)).min()
     }
 
+    /// Puts something into a new place.
     fn insert(&mut self, key: Key, lane: Lane, limit: Option<usize>, priority: Priority, since: Instant) {
         self.sequence += 1;
         let state = self.lanes.entry(lane.clone()).or_default();
         let order = state.place(priority, &key.namespace, self.sequence);
+        self.put(key, Place { lane, order, since }, limit);
+    }
+
+    fn put(&mut self, key: Key, place: Place, limit: Option<usize>) {
+        let state = self.lanes.entry(place.lane.clone()).or_default();
         state.limit = limit;
-        state.waiting.insert(order, key.clone());
-        self.waiting.insert(key, Place { lane, order, since });
+        state.waiting.insert(place.order, key.clone());
+        self.waiting.insert(key, place);
     }
 
     fn remove(&mut self, key: &Key) {
-        if let Some(Place { lane, order, since: _ }) = self.waiting.remove(key)
-            && let Some(state) = self.lanes.get_mut(&lane)
-        {
-            state.waiting.remove(&order);
-            self.drop_idle(&lane, Instant::now());
+        self.leave(key);
+        self.kept.remove(key);
+    }
+
+    /// Takes something out of its place.
+    fn leave(&mut self, key: &Key) -> Option<Place> {
+        let place = self.waiting.remove(key)?;
+        if let Some(state) = self.lanes.get_mut(&place.lane) {
+            state.waiting.remove(&place.order);
+            self.drop_idle(&place.lane, Instant::now());
         }
+        Some(place)
     }
 
     /// Lanes of connections that are gone must not pile up.
@@ -517,6 +546,28 @@ mod tests {
         let jobs: Vec<Job> = std::iter::from_fn(|| take(&queue)).collect();
         assert_eq!(names(&jobs), ["small-0", "large-1", "small-1", "large-2", "large-3", "large-4"]);
         drop(first);
+    }
+
+    #[test]
+    fn what_is_decided_in_between_comes_back_to_its_place() {
+        let queue = Arc::new(Queue::new(99));
+        for name in ["a", "b", "c"] {
+            queue.push(key(name), lane("a"), Some(1), Priority::Due);
+        }
+        let since = queue.waits_since(&key("b"));
+        queue.push(key("b"), Lane::Unlimited, None, Priority::Asked);
+        assert_eq!((queue.depth(), queue.waits_since(&key("b"))), (3, since));
+        let decision = take(&queue).filter(|job| job.lane == Lane::Unlimited).or_else(|| take(&queue)).unwrap();
+        assert_eq!(decision.key.name, "b");
+        drop(decision);
+        queue.push(key("b"), lane("a"), Some(9), Priority::Due);
+        assert_eq!(queue.waits_since(&key("b")), since);
+        let jobs: Vec<Job> = std::iter::from_fn(|| take(&queue)).collect();
+        assert_eq!(names(&jobs).iter().position(|name| *name == "b").map(|at| names(&jobs)[at + 1]), Some("c"));
+        queue.push(key("d"), lane("a"), Some(9), Priority::Due);
+        queue.push(key("d"), Lane::Unlimited, None, Priority::Asked);
+        queue.remove(&key("d"));
+        assert_eq!(queue.waits_since(&key("d")), None);
     }
 
     #[test]

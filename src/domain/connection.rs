@@ -306,7 +306,7 @@ pub fn saturate(status: &mut BigQueryConnectionStatus, connection: &BigQueryConn
 fn saturated_message(reason: SaturatedReason, load: &Load, at_once: usize) -> String {
     let what = match load.oldest {
         Some(oldest) if oldest > LATE => {
-            format!("{} due queries wait, the oldest for {} min.", load.waiting, oldest.as_mins())
+            format!("Due queries that wait: {}, the oldest for {} min.", load.waiting, oldest.as_mins())
         }
         Some(_) | None => "Due queries lately began more than a minute after their slots.".to_owned(),
     };

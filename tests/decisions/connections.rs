@@ -181,10 +181,9 @@ fn due_work_that_does_not_fit_is_said_with_what_to_do() {
     let load = Load { waiting: 12, oldest: Some(minutes(3)), late_at: Some(now), slowed: false };
     let (reason, message) = saturated(&mut connection, load, now).unwrap();
     assert_eq!(reason, SaturatedReason::DueWorkWaits.name());
-    assert!(
-        message
-            .starts_with("12 due queries wait, the oldest for 3 min. Raise spec.limits.maxConcurrentQueries (now 8)")
-    );
+    assert!(message.starts_with(
+        "Due queries that wait: 12, the oldest for 3 min. Raise spec.limits.maxConcurrentQueries (now 8)"
+    ));
     let (reason, message) = saturated(&mut connection, Load { slowed: true, ..load }, now).unwrap();
     assert_eq!(reason, SaturatedReason::RateLimited.name());
     assert!(message.contains("quota"), "{message}");

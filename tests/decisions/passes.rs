@@ -140,6 +140,34 @@ fn fresh_turns_stale_by_a_timer_of_its_own() {
 }
 
 #[test]
+fn after_a_downtime_the_sync_at_hand_writes_what_grew_old() {
+    let mut world = World::synced(json!({}), "1");
+    world.wait(hours(72));
+    assert!(matches!(world.pass(), Pass::Attempt { why: Why::Slot, .. }), "a new day, and stale");
+    assert_eq!(world.pass_in_queue(), Pass::Decide, "where it has to wait");
+    let mut waiting = World { key_result: world.key_result.clone(), ..World::new(json!({})) }.at(world.now);
+    waiting.decides();
+    assert_eq!(waiting.condition("Fresh").unwrap().reason, "Stale");
+    assert!(matches!(waiting.pass_in_queue(), Pass::Attempt { why: Why::Slot, .. }));
+    world.measures("2");
+    assert!(matches!(world.pass(), Pass::Wait(_)));
+    assert_eq!(world.condition("Fresh").unwrap().reason, "Current");
+}
+
+#[test]
+fn what_did_not_only_grow_old_is_written_before_its_sync() {
+    let check = |change: fn(&mut World)| {
+        let mut world = World::synced(json!({}), "1");
+        world.wait(hours(72));
+        change(&mut world);
+        assert_eq!(world.pass(), Pass::Decide);
+    };
+    check(|world| world.changes(json!({"title": "Another"})));
+    check(|world| world.changes(json!({"bigQuery": {"query": "SELECT 2"}})));
+    check(|world| world.connection.spec.project_id = "another-project".to_owned());
+}
+
+#[test]
 fn clock_changes_neither_skip_nor_double_a_day() {
     let check = |zone: &str, from: &str, days: usize| {
         let period = json!({"startDate": "2000-01-01", "endDate": "2099-12-31", "timeZone": zone});
