@@ -1,6 +1,10 @@
 //! The loop of `OkrKeyResult`: gather, decide, apply.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::{ResourceExt, runtime::controller::Action};
@@ -23,6 +27,7 @@ use crate::{
 use super::{
     Context, Guarded, Infallible,
     links::Link,
+    lock,
     queue::{Job, Key, Kind, Lane, Priority},
     reasons,
     writes::Unwritten,
@@ -96,7 +101,8 @@ pub async fn work(job: &Job, context: &Context) {
         let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
         match context.writes.status(&job.key, &key_result, &status).await {
             Ok(()) => return tell(context, &key_result, &status).await,
-            Err(Unwritten::Gone | Unwritten::Refused) => return,
+            Err(Unwritten::Gone) => return,
+            Err(Unwritten::Refused) => return context.unwritten.keep(&job.key, &key_result, attempt),
             // It was written before, and only the answer to that was lost.
             Err(Unwritten::Changed(newer)) if newer.status.as_ref() == Some(&status) => {
                 return tell(context, &key_result, &status).await;
@@ -244,6 +250,11 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     let Some(client) = context.links.of(through.connection).client else { return Tried::NotNow };
     let fingerprint = schedule::fingerprint(&measured, source, through.connection);
     job.runs(measured.uid, &fingerprint);
+    if let Some(unwritten) = context.unwritten.take(&job.key, &measured)
+        && schedule::still_answers(&unwritten, &measured, &fingerprint, through.connection, now)
+    {
+        return Tried::Done(unwritten);
+    }
     let Some(query) = query(&measured, source, through.connection, now) else { return Tried::NotNow };
     match why {
         Why::QueryChanged | Why::Refresh => context.asked(measured.uid, now),
@@ -410,4 +421,24 @@ fn count(context: &Context, outcome: &Outcome) {
 /// A key result was deleted.
 pub fn forget(context: &Context, key: &Key) {
     context.forget(key);
+    lock(&context.unwritten.0).remove(key);
+}
+
+/// Good answers whose status the API server refused, with the uid of their object: what was paid for is not asked again
+/// when the object is next tried. A failure is no loss, and better looked at anew.
+#[derive(Debug, Default)]
+pub struct UnwrittenAttempts(Mutex<HashMap<Key, (String, Attempt)>>);
+
+impl UnwrittenAttempts {
+    fn keep(&self, key: &Key, key_result: &OkrKeyResult, attempt: Option<Attempt>) {
+        let good = attempt.filter(|attempt| matches!(attempt.outcome, Outcome::Measured { .. }));
+        if let (Some(uid), Some(attempt)) = (key_result.uid(), good) {
+            lock(&self.0).insert(key.clone(), (uid, attempt));
+        }
+    }
+
+    fn take(&self, key: &Key, measured: &Measured<'_>) -> Option<Attempt> {
+        let (uid, attempt) = lock(&self.0).remove(key)?;
+        (uid == measured.uid).then_some(attempt)
+    }
 }

@@ -108,6 +108,7 @@ struct Context {
     writes: Writes,
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
+    unwritten: key_result::UnwrittenAttempts,
 }
 
 /// Runs until `shutdown` fires, or until something cannot be mended from within.
@@ -132,6 +133,7 @@ pub async fn run(
         links: Links::default(),
         writes: Writes::new(client.clone(), Arc::clone(&metrics)),
         asked: Mutex::default(),
+        unwritten: key_result::UnwrittenAttempts::default(),
         client,
         settings,
         metrics,

@@ -5,13 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-/// Where BigQuery does not say how long: its own client libraries begin with one second per request; a lane stands for
-/// many requests, and a minute's retry of its key results follows anyway.
+/// Where BigQuery does not say how long: a few seconds at first, as the limit may be one of the moment, and at most about
+/// as long as a key result's own first retries take.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
-/// A server that asks for more than this is not believed: five minutes are what a quota of requests needs at most to
-/// recover, and a lane that rests for an hour would look like a hang.
+/// A longer wish is cut: a query sent too early costs one more refusal, a lane that rests for an hour looks like a hang.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// After so long without a query nothing is known of BigQuery's limits any more.
