@@ -21,6 +21,8 @@ pub struct Metrics {
     writes: Family<Write, Counter>,
     /// From sending a query to its answer or cancellation, polls included.
     pub query_seconds: Histogram,
+    /// From a slot to the start of its sync.
+    pub sync_lateness_seconds: Histogram,
     pub bytes_processed: Counter,
     watch_failures: Family<Kind, Counter>,
     unavailable_namespaces: Family<Namespace, Gauge>,
@@ -61,6 +63,11 @@ impl Default for Metrics {
         registry.register("query_seconds", "Time from sending a query to its answer", query_seconds.clone());
         let bytes_processed = Counter::default();
         registry.register("query_processed_bytes", "Bytes that queries read", bytes_processed.clone());
+        // A minute is what is promised; hours tell of a downtime.
+        let lateness = [0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 21600.0];
+        let sync_lateness_seconds = Histogram::new(lateness);
+        let help = "Time from a slot to the start of its sync";
+        registry.register("sync_lateness_seconds", help, sync_lateness_seconds.clone());
         let watch_failures = Family::default();
         registry.register("watch_failures", "Failures of a watch on the API server", watch_failures.clone());
         let unavailable_namespaces = Family::default();
@@ -78,6 +85,7 @@ impl Default for Metrics {
             syncs,
             writes,
             query_seconds,
+            sync_lateness_seconds,
             bytes_processed,
             watch_failures,
             unavailable_namespaces,

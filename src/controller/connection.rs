@@ -1,20 +1,26 @@
 //! The loop of `BigQueryConnection`: reads its Secret, builds its client, checks it, and writes what it found.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::{
-    api::{BigQueryConnection, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION},
+    api::{BigQueryConnection, BigQueryConnectionStatus, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION},
     bigquery,
-    domain::connection::{self, Checks, ConnectionReason, Verdict},
+    domain::{
+        conditions::SATURATED,
+        connection::{self, Checks, ConnectionReason, DOUBTS_APART, Load, Verdict},
+    },
 };
 
 use super::{
     Context, access,
     links::{Announced, BuiltFrom},
-    queue::{Job, Key, Kind, Lane, Priority},
+    queue::{Backlog, Job, Key, Kind, Lane, Priority},
     reasons,
     store::is_leaving,
     writes::Unwritten,
@@ -25,8 +31,6 @@ const READ_WHILE_READY: SignedDuration = SignedDuration::from_secs(60);
 const READ_WHILE_NOT_READY: SignedDuration = SignedDuration::from_secs(15);
 /// SPEC 1: principal, counts and times are written at most every 30 s.
 const FACTS_APART: SignedDuration = SignedDuration::from_secs(30);
-/// SPEC 1: a query's failure has the connection checked at most once a minute.
-const DOUBTS_APART: SignedDuration = SignedDuration::from_mins(1);
 /// How long to wait for more key results to take to a connection before they are counted.
 const COUNT_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
@@ -99,6 +103,13 @@ pub async fn doubt(context: &Context, connection: &BigQueryConnection) -> bool {
     context.links.of(connection).is_ready()
 }
 
+/// Has the connection checked in the background, after a query's failure that may be everybody's: one check asks for all.
+pub fn suspect(context: &Context, connection: &BigQueryConnection) {
+    let now = crate::clock::now();
+    context.links.change(connection, |link| link.checks.suspected_at = Some(now));
+    context.wake(Key::of(Kind::Connection, connection));
+}
+
 /// Looks at the Secret, at the connection itself where that is due, and writes the status where it changed. Only for
 /// the holder of the link's `looking`.
 async fn examine(context: &Context, key: &Key, doubted: bool) {
@@ -154,7 +165,7 @@ async fn check(context: &Context, connection: &BigQueryConnection, client: &bigq
         // The machine's own identity is known from its first token on.
         link.known.principal = client.principal().map(str::to_owned);
         let failures = if result.is_ok() { 0 } else { link.checks.failures + 1 };
-        link.checks = Checks { last: Some(now), failures };
+        link.checks = Checks { last: Some(now), failures, suspected_at: None };
         if result.is_ok() {
             link.known.bytes_today = connection::bytes_of_day(&link.known, now);
             link.known.proven_at = Some(now);
@@ -183,9 +194,10 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
             link.links_changed_at = None;
             link.clone()
         });
-        let status = connection::next(&connection, verdict.as_ref(), &link.known, link.checks, now);
+        let mut status = connection::next(&connection, verdict.as_ref(), &link.known, link.checks, now);
+        connection::saturate(&mut status, &connection, &load(context, &connection, now), now);
         let before = connection.status.clone().unwrap_or_default();
-        let only_facts = status.conditions == before.conditions
+        let only_facts = say_the_same(&status, &before)
             && status.observed_generation == before.observed_generation
             && status.last_handled_refresh == before.last_handled_refresh
             && status.last_handled_reconcile_at == before.last_handled_reconcile_at;
@@ -213,6 +225,28 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
         announce(context, &key, &connection, now);
         return;
     }
+}
+
+/// The due queries of the connection.
+fn load(context: &Context, connection: &BigQueryConnection, now: Timestamp) -> Load {
+    let Backlog { waiting, oldest, slowed } = context.queue.backlog(&Lane::of(connection), Instant::now());
+    let oldest = oldest.and_then(|oldest| SignedDuration::try_from(oldest).ok());
+    let is_late = oldest.is_some_and(|oldest| oldest > connection::LATE);
+    let late_at = context.links.change(connection, |link| {
+        link.late_at = if is_late { Some(now) } else { link.late_at };
+        link.late_at
+    });
+    Load { waiting, oldest, late_at, slowed }
+}
+
+/// Whether the conditions are the same but for `Saturated`, whose words change with the numbers in them.
+fn say_the_same(one: &BigQueryConnectionStatus, other: &BigQueryConnectionStatus) -> bool {
+    let verdict = |status: &BigQueryConnectionStatus| {
+        let mut conditions = status.conditions.clone();
+        conditions.retain(|condition| condition.type_ != SATURATED);
+        conditions
+    };
+    verdict(one) == verdict(other)
 }
 
 /// Whether `newer` asks for a look of its own.

@@ -30,6 +30,8 @@ pub struct Link {
     pub known: Known,
     pub checks: Checks,
     pub doubted_at: Option<Timestamp>,
+    /// When one of its due queries was last seen to be late.
+    pub late_at: Option<Timestamp>,
     pub facts_written_at: Option<Timestamp>,
     /// When a key result took to it or left it, since they were last counted.
     pub links_changed_at: Option<Timestamp>,

@@ -18,6 +18,7 @@ mod connection;
 mod key_result;
 pub mod leadership;
 mod links;
+mod pace;
 mod queue;
 mod reasons;
 mod store;
@@ -100,6 +101,7 @@ struct Context {
     writes: Writes,
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
+    unwritten: key_result::UnwrittenAttempts,
     reign: Reign,
 }
 
@@ -145,6 +147,7 @@ pub async fn run(client: Client, settings: Settings, metrics: Arc<Metrics>, sign
         links: Links::default(),
         writes: Writes::new(client.clone(), Arc::clone(&metrics), reign.clone()),
         asked: Mutex::default(),
+        unwritten: key_result::UnwrittenAttempts::default(),
         client: client.clone(),
         settings: settings.clone(),
         metrics: Arc::clone(&metrics),
@@ -354,13 +357,15 @@ impl Context {
         asked.insert(uid.to_owned(), now);
     }
 
-    /// Counts what a good query read. It also proves its connection.
+    /// Counts what a finished query read. It also proves its connection.
     fn count_bytes(&self, connection: &BigQueryConnection, bytes: u64) {
         let now = crate::clock::now();
         self.metrics.bytes_processed.inc_by(bytes);
         self.links.change(connection, |link| {
             link.known.bytes_today = connection_domain::bytes_of_day(&link.known, now).saturating_add(bytes);
             link.known.proven_at = Some(now);
+            // The row of failed checks is broken.
+            link.checks.failures = 0;
         });
     }
 

@@ -54,8 +54,7 @@ struct Refusal {
     until: Timestamp,
 }
 
-/// A status that is refused stays refused until a person mends the object, its definition or our rights. Each new try
-/// may cost a query, as the answer is lost.
+/// A status that is refused stays refused until a person mends the object, its definition or our rights.
 const LEFT_ALONE: SignedDuration = SignedDuration::from_mins(15);
 
 impl Writes {

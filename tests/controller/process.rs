@@ -102,6 +102,9 @@ async fn the_process_serves_health_and_metrics_and_ends_in_order() {
         // The status is seen before the answer to its write is counted.
         await_some(line, || async { process.get("/metrics").await.contains(line).then_some(()) }).await;
     }
+    sandbox.backdate("kr").await;
+    let line = "okr_operator_sync_lateness_seconds_count 1";
+    await_some(line, || async { process.get("/metrics").await.contains(line).then_some(()) }).await;
     let (code, log) = process.terminate();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(stub.cancelled().len(), 1, "the running job was cancelled at BigQuery");

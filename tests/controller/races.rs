@@ -215,6 +215,24 @@ async fn a_status_that_is_refused_holds_up_nobody_else() {
 }
 
 #[tokio::test]
+async fn what_was_refused_is_written_later_without_another_query() {
+    let (sandbox, stub) = stubbed("refused", Reply::number("INT64", "47")).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let writes = AtomicUsize::new(0);
+    let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
+        true if writes.fetch_add(1, Ordering::Relaxed) == 0 => Way::Refused(StatusCode::UNPROCESSABLE_ENTITY),
+        _ => Way::Through,
+    });
+    let _operator = sandbox.operator_through(client, |_| {});
+    await_some("the query ran", || async { (runs(&stub, "SELECT 47") == 1).then_some(()) }).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(sandbox.status("kr").await.conditions.is_empty());
+    sandbox.patch::<OkrKeyResult>("kr", json!({"spec": {"title": "Mended"}})).await;
+    assert_eq!(sandbox.await_reason("kr", "Synced").await.value.as_deref(), Some("47"));
+    assert_eq!(runs(&stub, "SELECT 47"), 1);
+}
+
+#[tokio::test]
 async fn a_write_whose_answer_is_lost_is_counted_once() {
     let (sandbox, stub) = stubbed("lost", Reply::rows(&[("f0_", "INT64")], &[])).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
