@@ -338,7 +338,9 @@ async fn queries_that_find_nobody_have_their_connection_checked_once() {
     }
     operator.stop().await;
     stub.forget();
-    stub.otherwise(Reply::error(503, "backendError", "Try again"));
+    let down = || Reply::error(503, "backendError", "Try again");
+    stub.on("SELECT 1", down());
+    stub.otherwise(down());
     for name in names {
         sandbox.backdate(name).await;
     }
