@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader, Seek, SeekFrom},
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -44,6 +45,17 @@ pub fn since(mark: Mark, namespace: &str) -> Vec<Call> {
         events.filter(|event| event["objectRef"]["namespace"] == namespace).filter_map(|event| call(&event)).collect();
     calls.sort_by_key(|call| call.at);
     calls
+}
+
+/// Waits until all key results of `namespace` have been sent to whoever began to list them after `mark`: only then it watches
+/// for changes. How idle it seems until then says nothing.
+pub async fn until_listed(mark: Mark, namespace: &str) {
+    let watches = |call: &Call| call.verb == "watch" && call.resource == "okrkeyresults";
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while !since(mark, namespace).iter().any(watches) {
+        assert!(Instant::now() < deadline, "the key results of {namespace} were not listed");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// The rate of the calls from the first to the last, per second.

@@ -73,8 +73,9 @@ async fn at_start(world: &World) -> f64 {
 /// The rate, and the seconds from the first create to the last value.
 async fn while_running(world: &World) -> (f64, f64) {
     let mut fleet = world.fleet("running", "5m").await;
+    let mark = audit::mark();
     let operator = Process::start(&fleet.namespace, &[]);
-    operator.until_ready().await;
+    audit::until_listed(mark, &fleet.namespace).await;
     operator.until_idle().await;
     let mark = audit::mark();
     fleet.create(NEW, "1h").await;

@@ -1,6 +1,7 @@
 //! Resident memory, and a start with nothing due.
 
 use crate::{
+    audit,
     process::{Memory, Process},
     progress,
     table::Row,
@@ -41,8 +42,10 @@ struct Started {
 
 async fn start(world: &World, fleet: &Fleet) -> Started {
     world.stub.forget();
+    let mark = audit::mark();
     let operator = Process::start(&fleet.namespace, &[]);
     let ready = operator.until_ready().await;
+    audit::until_listed(mark, &fleet.namespace).await;
     let idle = operator.until_idle().await;
     let started = Started {
         ready_seconds: ready.as_secs_f64(),

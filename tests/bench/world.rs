@@ -46,6 +46,19 @@ const QUERY_BYTES: usize = 500;
 /// On track by what is expected on day 50 of 100: a good first value is no event.
 const VALUE: &str = "4000";
 
+const API_VERSION: &str = "okr-operator.dev/v1alpha1";
+const KIND: &str = "OkrKeyResult";
+
+/// A whole status, as the operator writes it.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusUpdate {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: Value,
+    status: MeasuredStatus,
+}
+
 /// What all measurements share.
 pub struct World {
     pub stub: Stub,
@@ -124,35 +137,24 @@ impl Fleet {
     /// second.
     pub async fn write(&mut self, synced: Timestamp, points: usize) -> f64 {
         let now = crate::now();
-        let connection = &self.connection;
-        let updates: Vec<_> = self
-            .members
-            .iter()
-            .map(|member| {
-                let status = synced_status(member, connection, synced, now, points);
-                let meta = &member.metadata;
-                let name = meta.name.clone().unwrap_or_default();
-                let guard = json!({
-                    "name": name, "namespace": meta.namespace, "uid": meta.uid,
-                    "resourceVersion": meta.resource_version,
-                });
-                let update = json!({
-                    "apiVersion": "okr-operator.dev/v1alpha1", "kind": "OkrKeyResult",
-                    "metadata": guard, "status": status,
-                });
-                (name, update)
-            })
-            .collect();
+        // Decided beforehand: what is timed is the API server.
+        let statuses: Vec<MeasuredStatus> =
+            self.members.iter().map(|member| synced_status(member, &self.connection, synced, now, points)).collect();
         let api: Api<PartialObjectMeta<OkrKeyResult>> = Api::namespaced(self.client.clone(), &self.namespace);
         let began = std::time::Instant::now();
-        let write = |(name, update): (String, Value)| {
-            let api = api.clone();
+        let writes = self.members.iter().zip(statuses).map(|(member, status)| {
+            let (api, meta) = (api.clone(), &member.metadata);
+            let name = meta.name.clone().unwrap_or_default();
+            let guard = json!({
+                "name": name, "namespace": meta.namespace, "uid": meta.uid, "resourceVersion": meta.resource_version,
+            });
             async move {
+                let update = StatusUpdate { api_version: API_VERSION, kind: KIND, metadata: guard, status };
                 let written = api.replace_subresource("status", &name, &PostParams::default(), &update).await;
                 written.expect("a status is written").metadata.resource_version
             }
-        };
-        let versions: Vec<_> = stream::iter(updates).map(write).buffered(WRITERS).collect().await;
+        });
+        let versions: Vec<_> = stream::iter(writes).buffered(WRITERS).collect().await;
         let rate = versions.len() as f64 / began.elapsed().as_secs_f64();
         for (member, version) in self.members.iter_mut().zip(versions) {
             member.metadata.resource_version = version;
@@ -207,7 +209,7 @@ pub fn key_result(index: usize, interval: &str) -> OkrKeyResult {
     let today = crate::now().to_zoned(TimeZone::UTC).date();
     let day = |offset: i64| (today + Span::new().days(offset)).to_string();
     serde_json::from_value(json!({
-        "apiVersion": "okr-operator.dev/v1alpha1", "kind": "OkrKeyResult",
+        "apiVersion": API_VERSION, "kind": KIND,
         "metadata": {"name": format!("converted-leads-{index:07}")},
         "spec": {
             "title": "Convert 5,000 leads", "owner": "growth-team", "unit": "leads", "interval": interval,
