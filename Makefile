@@ -1,5 +1,5 @@
 # The two commands: make demo, make test.
-.PHONY: demo demo-down test lint crds
+.PHONY: demo demo-down test bench lint crds
 
 # A control plane, a BigQuery server, the operator and examples/ on this machine; make demo-down stops them.
 demo:
@@ -12,6 +12,11 @@ demo-down:
 test:
 	cargo test --no-run
 	dev/launch run .cache/run/test -- cargo test --quiet
+
+# The table of docs/benchmarks.md, against servers of its own. Builds in release: the operator, and what measures it.
+bench:
+	cargo bench --bench bench --no-run
+	dev/launch run .cache/run/bench -- cargo bench --quiet --bench bench
 
 lint:
 	cargo fmt --check
