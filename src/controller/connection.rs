@@ -22,7 +22,7 @@ use super::{
     links::{Announced, BuiltFrom},
     queue::{Backlog, Job, Key, Kind, Lane, Priority},
     reasons,
-    store::is_leaving,
+    store::{self, is_leaving},
     writes::Unwritten,
 };
 
@@ -46,7 +46,7 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
         context.queue.remove(key);
         return None;
     }
-    if context.writes.is_outdated(key, &connection.metadata) {
+    if context.writes.is_outdated(key, store::version(&connection.metadata)) {
         return None;
     }
     let now = crate::clock::now();

@@ -43,15 +43,16 @@ const WHILE_IN_QUEUE: Duration = Duration::from_secs(60);
 /// Decides what is to be done about the key result now, and asks for it. Returns when to look again, if time alone can
 /// change anything.
 pub fn look(key: &Key, context: &Context) -> Option<Duration> {
-    let Some(key_result) = context.objects.key_results.store.get(key).filter(|one| !is_leaving(one)) else {
+    let store = &context.objects.key_results.store;
+    if context.writes.is_outdated(key, store.version(key)) {
+        return None;
+    }
+    let Some(key_result) = store.get(key).filter(|one| !is_leaving(one)) else {
         // Gone, on its way out, or not to be understood any more: nothing is wanted for it.
         context.forget(key);
         context.unwritten.forget(key);
         return None;
     };
-    if context.writes.is_outdated(key, &key_result.metadata) {
-        return None;
-    }
     let now = crate::clock::now();
     if let Some(wait) = context.writes.left_alone(key, &key_result.metadata, now) {
         return Some(wait);

@@ -33,7 +33,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use kube::{Client, Resource};
+use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +48,7 @@ use self::{
     leadership::{Candidate, Leadership, Reign},
     links::Links,
     queue::{Key, Kind, Queue},
-    store::Reference,
+    store::{Keep, Reference, Store},
     watch::{Namespaces, Watched},
     writes::Writes,
 };
@@ -309,16 +309,19 @@ fn wake_namespace(key_results: &Watched<OkrKeyResult>, namespace: &str) {
 impl Context {
     /// The key result as the watch shows it; None where it is gone, unreadable or older than our own last write.
     fn key_result(&self, key: &Key) -> Option<OkrKeyResult> {
-        self.current(key, self.objects.key_results.store.get(key)?)
+        self.current(key, &self.objects.key_results.store)
     }
 
     /// The same of a connection.
     fn connection(&self, key: &Key) -> Option<BigQueryConnection> {
-        self.current(key, self.objects.connections.store.get(key)?)
+        self.current(key, &self.objects.connections.store)
     }
 
-    fn current<K: Resource>(&self, key: &Key, object: K) -> Option<K> {
-        (!store::is_leaving(&object) && !self.writes.is_outdated(key, object.meta())).then_some(object)
+    fn current<K: Keep>(&self, key: &Key, store: &Store<K>) -> Option<K> {
+        if self.writes.is_outdated(key, store.version(key)) {
+            return None;
+        }
+        store.get(key).filter(|object| !store::is_leaving(object))
     }
 
     fn all_connections(&self) -> Vec<Arc<BigQueryConnection>> {

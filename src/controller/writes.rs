@@ -144,9 +144,8 @@ impl Writes {
     }
 
     /// Whether the watch has not yet shown what our own last write to the object made or met.
-    pub fn is_outdated(&self, key: &Key, meta: &ObjectMeta) -> bool {
+    pub fn is_outdated(&self, key: &Key, shown: Option<u64>) -> bool {
         let mut seen = lock(&self.seen);
-        let shown = meta.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok());
         match (seen.get(key), shown) {
             (Some(newest), Some(shown)) if shown < *newest => true,
             (Some(_), _) => {

@@ -119,14 +119,14 @@ fn hour(number: usize) -> Hour {
 
         let began = Instant::now();
         let measured = Measured::try_from(&key_result).expect("it has a query");
-        let before = pass::pass(&measured, &route, &gaps(), begin, None);
+        let before = pass::pass(&measured, &route, &gaps(), begin, None, true);
         let Pass::Wait(Some(slot)) = before else { panic!("it was synced a moment ago: {before:?}") };
-        let at_slot = pass::pass(&measured, &route, &gaps(), slot, None);
+        let at_slot = pass::pass(&measured, &route, &gaps(), slot, None, true);
         assert!(matches!(at_slot, Pass::Attempt { .. }), "its slot has come: {at_slot:?}");
         let ended = slot + SignedDuration::from_secs(QUERY_SECONDS);
         let status = status::next(&measured, &route, Some(&attempt(&measured, ended)), &gaps(), ended);
         let measured = Measured { status: &status, ..measured };
-        let after = pass::pass(&measured, &route, &gaps(), ended, None);
+        let after = pass::pass(&measured, &route, &gaps(), ended, None, true);
         took += began.elapsed();
         passes += 4;
         statuses += 1;
