@@ -145,7 +145,7 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let is_watch = path.contains("watch=true") || path.contains("watch=1");
     let fault = shared.draw();
-    shared.record(Passage { at: now(), method: parts.method.to_string(), path: path.clone(), sql: sql(&body), fault });
+    shared.record(Passage { at: now(), path: path.clone(), sql: sql(&body), fault });
     match fault {
         Some(fault) if fault.is_refusal() => return shared.refuse(fault).await,
         Some(_) | None => {}

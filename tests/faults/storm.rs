@@ -39,7 +39,7 @@ const SHORT: Duration = Duration::from_secs(28);
 const USUAL_SEED: u64 = 20_261_124;
 
 /// Between two things that people do.
-const PEOPLE_REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+const PEOPLE_REST: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(150));
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
@@ -132,7 +132,7 @@ impl Run {
     async fn storm(&mut self, storm: &Storm) {
         eprintln!("{}: a storm of {:?}: {:?}", now(), storm.lasts, storm.blows);
         let start = Instant::now();
-        self.set(Weather::Storm { percent: 25, longest: Duration::from_secs(8) });
+        self.set(Weather::Storm { percent: 35, longest: Duration::from_secs(6) });
         let Self { dice, plane, operators, workload, losses, witness, .. } = self;
         // Each thing is done before the next, and the last before the storm ends.
         let over = AtomicBool::new(false);
