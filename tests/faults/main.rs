@@ -17,6 +17,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../decisions/world.rs"]
+#[allow(dead_code, reason = "the decisions' tests use the rest")]
+mod world;
+
 mod calendar;
 mod control_plane;
 mod operator;
