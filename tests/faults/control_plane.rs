@@ -49,6 +49,16 @@ impl ControlPlane {
         std::fs::read_to_string(self.folder.join("audit.log")).unwrap()
     }
 
+    /// Copies the logs to where the next run does not write.
+    pub fn keep_logs(&self, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for file in std::fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if file.extension().is_some_and(|extension| extension == "log") {
+                std::fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+
     /// kill -9. What is killed is what the launcher recorded as started here.
     pub fn kill(&self, name: &str) {
         let recorded = std::fs::read_to_string(self.folder.join("processes.json")).unwrap();

@@ -226,11 +226,16 @@ impl Run {
             self.slots_judged,
         );
         let violations = self.witness.violations();
+        // The next run writes over what this one left.
+        let kept = self.plane.folder.with_file_name(format!("faults-failed-{seed}"));
+        if !violations.is_empty() {
+            self.plane.keep_logs(&kept);
+        }
         assert!(
             violations.is_empty(),
             "OKR_FAULT_SEED={seed}: {} violations, logs in {}:\n{}",
             violations.len(),
-            self.plane.folder.display(),
+            kept.display(),
             violations.iter().take(20).cloned().collect::<Vec<_>>().join("\n"),
         );
     }
