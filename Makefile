@@ -1,5 +1,5 @@
 # The two commands: make demo, make test.
-.PHONY: demo demo-down test soak lint crds
+.PHONY: demo demo-down test soak bench lint crds
 
 # A control plane, a BigQuery server, the operator and examples/ on this machine; make demo-down stops them.
 demo:
@@ -18,6 +18,11 @@ soak: export OKR_SOAK_SECONDS ?= 3600
 soak: export OKR_FAULT_SEED ?= $(shell date +%s)
 soak:
 	cargo test --test faults -- --nocapture storm
+
+# The table of docs/benchmarks.md, against servers of its own. Builds in release: the operator, and what measures it.
+bench:
+	cargo bench --bench bench --no-run
+	dev/launch run .cache/run/bench -- cargo bench --quiet --bench bench
 
 lint:
 	cargo fmt --check

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use crate::{
     api::Decimal,
@@ -35,15 +35,15 @@ pub struct RunArguments {
     pub metrics_address: SocketAddr,
 
     /// Hosts (host or host:port) that connections may name in spec.endpoint.
-    #[arg(long, env = "OKR_OPERATOR_ALLOWED_ENDPOINTS", value_delimiter = ',')]
+    #[arg(long, env = "OKR_OPERATOR_ALLOWED_ENDPOINTS", value_delimiter = ',', value_parser = host)]
     pub allowed_endpoints: Vec<String>,
 
     /// Hosts (host or host:port), beside Google's own, that a service account key may name in token_uri.
-    #[arg(long, env = "OKR_OPERATOR_ALLOWED_TOKEN_HOSTS", value_delimiter = ',')]
+    #[arg(long, env = "OKR_OPERATOR_ALLOWED_TOKEN_HOSTS", value_delimiter = ',', value_parser = host)]
     pub allowed_token_hosts: Vec<String>,
 
     /// Namespaces whose connections may use the operator's own identity: workloadIdentity and externalAccount.
-    #[arg(long, env = "OKR_OPERATOR_AMBIENT_IDENTITY_NAMESPACES", value_delimiter = ',')]
+    #[arg(long, env = "OKR_OPERATOR_AMBIENT_IDENTITY_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     pub ambient_identity_namespaces: Vec<String>,
 
     /// The folder with the subject token files that an external account may name; without it none may.
@@ -51,7 +51,7 @@ pub struct RunArguments {
     pub external_account_folder: Option<PathBuf>,
 
     /// Namespaces whose shared connections are found without being named. Default: the operator's own.
-    #[arg(long, env = "OKR_OPERATOR_SHARED_CONNECTION_NAMESPACES", value_delimiter = ',')]
+    #[arg(long, env = "OKR_OPERATOR_SHARED_CONNECTION_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     pub shared_connection_namespaces: Vec<String>,
 
     /// Behind above this gap, in percentage points, where a key result sets none.
@@ -63,8 +63,16 @@ pub struct RunArguments {
     pub at_risk_threshold: Decimal,
 
     /// Namespaces to work in. Default: all.
-    #[arg(long, env = "OKR_OPERATOR_NAMESPACES", value_delimiter = ',')]
+    #[arg(long, env = "OKR_OPERATOR_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
+
+    /// Works only while holding a Lease in the operator's own namespace, so that several replicas can run.
+    #[arg(long, env = "OKR_OPERATOR_LEADER_ELECTION", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
+    pub leader_election: bool,
+
+    /// The Lease's name. Operators in one namespace that work for different --namespaces need one each.
+    #[arg(long, env = "OKR_OPERATOR_LEASE_NAME", default_value = "okr-operator", value_parser = label)]
+    pub lease_name: String,
 
     /// How many objects are worked on at the same time, whatever their connections allow.
     #[arg(long, env = "OKR_OPERATOR_MAX_CONCURRENT_SYNCS", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
@@ -75,7 +83,7 @@ pub struct RunArguments {
     pub log_format: LogFormat,
 
     /// What is logged, such as info or okr_operator=debug,kube=warn.
-    #[arg(long, env = "OKR_OPERATOR_LOG_FILTER", default_value = "info")]
+    #[arg(long, env = "OKR_OPERATOR_LOG_FILTER", default_value = "info", value_parser = log_filter)]
     pub log_filter: String,
 }
 
@@ -89,6 +97,60 @@ impl RunArguments {
     /// The gaps of key results that set none.
     pub fn gaps(&self) -> Gaps {
         Gaps { behind: Exact::from(&self.behind_threshold), at_risk: Exact::from(&self.at_risk_threshold) }
+    }
+
+    /// What no flag can say by itself.
+    fn contradiction(&self) -> Option<&'static str> {
+        let Gaps { behind, at_risk } = self.gaps();
+        (behind > at_risk).then_some("--behind-threshold must not be above --at-risk-threshold")
+    }
+}
+
+impl Arguments {
+    /// Reads the command line. What is wrong with it is said, and ends the process with exit code 2.
+    pub fn read() -> Self {
+        let arguments = Self::parse();
+        if let Command::Run(run) = &arguments.command
+            && let Some(contradiction) = run.contradiction()
+        {
+            Self::command().error(ErrorKind::ArgumentConflict, contradiction).exit();
+        }
+        arguments
+    }
+}
+
+/// An empty variable is read as a list of one empty name, and means none.
+fn namespace(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Ok(String::new()) } else { label(text) }
+}
+
+/// A DNS label, as Kubernetes names namespaces.
+fn label(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let fits =
+        (1..=63).contains(&text.len()) && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-');
+    let wrong = || format!("{text:?} is not a name: write at most 63 lower-case letters, digits and -");
+    fits.then(|| text.to_owned()).ok_or_else(wrong)
+}
+
+/// `host` or `host:port`, as [`crate::bigquery::Endpoint`] compares them.
+fn host(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let wrong = || format!("{text:?} is not a host: write host or host:port, without scheme and path");
+    let url = url::Url::parse(&format!("https://{text}")).map_err(|_| wrong())?;
+    let is_host_alone = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let is_bare = url.username().is_empty() && url.password().is_none() && !text.contains('/');
+    if is_host_alone && is_bare { Ok(text.to_owned()) } else { Err(wrong()) }
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

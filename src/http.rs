@@ -10,16 +10,14 @@ use axum::{
     routing::get,
 };
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::{controller::Signals, metrics::Metrics};
 
 /// What the endpoints report.
 #[derive(Clone)]
 pub struct Surface {
     pub metrics: Arc<Metrics>,
-    /// Fired once the operator is to stop.
-    pub shutdown: CancellationToken,
+    pub signals: Signals,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +44,11 @@ pub async fn listen(
 }
 
 async fn ready(State(surface): State<Surface>) -> Response {
-    if surface.shutdown.is_cancelled() {
+    let Signals { listed, shutdown } = &surface.signals;
+    if shutdown.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping").into_response()
+    } else if !listed.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "not all objects are listed yet").into_response()
     } else {
         "ok".into_response()
     }

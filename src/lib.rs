@@ -9,6 +9,7 @@
 //! | when a query is sent, or why not | [`domain::schedule`] |
 //! | where a query is sent | [`bigquery`] (`client.rs`) |
 //! | where a status is written | `controller/apply.rs`, the only module that writes to the API server |
+//! | which of several replicas works | [`controller::leadership`] |
 //! | how it all runs | [`controller`] |
 
 pub mod api;

@@ -1,6 +1,5 @@
 use std::{path::Path, process::ExitCode};
 
-use clap::Parser;
 use okr_operator::{
     api::crd,
     config::{Arguments, Command},
@@ -8,7 +7,7 @@ use okr_operator::{
 };
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    match Arguments::read().command {
         Command::Crd { directory: None } => {
             crd::all().iter().for_each(|crd| print!("---\n{}", crd::yaml(crd)));
             ExitCode::SUCCESS

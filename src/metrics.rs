@@ -5,7 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::ConstGauge, histogram::Histogram},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
     registry::Registry,
 };
 
@@ -16,7 +21,23 @@ pub struct Metrics {
     writes: Family<Write, Counter>,
     /// From sending a query to its answer or cancellation, polls included.
     pub query_seconds: Histogram,
+    /// From a slot to the start of its sync.
+    pub sync_lateness_seconds: Histogram,
     pub bytes_processed: Counter,
+    watch_failures: Family<Kind, Counter>,
+    unavailable_namespaces: Family<Namespace, Gauge>,
+    leader: Gauge,
+    queue: CurrentQueue,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Namespace {
+    namespace: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,7 +63,35 @@ impl Default for Metrics {
         registry.register("query_seconds", "Time from sending a query to its answer", query_seconds.clone());
         let bytes_processed = Counter::default();
         registry.register("query_processed_bytes", "Bytes that queries read", bytes_processed.clone());
-        Self { registry: Mutex::new(registry), syncs, writes, query_seconds, bytes_processed }
+        // A minute is what is promised; hours tell of a downtime.
+        let lateness = [0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 21600.0];
+        let sync_lateness_seconds = Histogram::new(lateness);
+        let help = "Time from a slot to the start of its sync";
+        registry.register("sync_lateness_seconds", help, sync_lateness_seconds.clone());
+        let watch_failures = Family::default();
+        registry.register("watch_failures", "Failures of a watch on the API server", watch_failures.clone());
+        let unavailable_namespaces = Family::default();
+        registry.register(
+            "namespace_unavailable",
+            "1 while a namespace of --namespaces does not exist or cannot be read",
+            unavailable_namespaces.clone(),
+        );
+        let leader = Gauge::default();
+        registry.register("leader", "1 while this process decides and syncs, 0 while it stands by", leader.clone());
+        let queue = CurrentQueue::default();
+        registry.register_collector(Box::new(queue.clone()));
+        Self {
+            registry: Mutex::new(registry),
+            syncs,
+            writes,
+            query_seconds,
+            sync_lateness_seconds,
+            bytes_processed,
+            watch_failures,
+            unavailable_namespaces,
+            leader,
+            queue,
+        }
     }
 }
 
@@ -57,10 +106,26 @@ impl Metrics {
         self.writes.get_or_create(&Write { kind: kind.to_owned(), result }).inc();
     }
 
-    /// Reports the depth of `queue`, for as long as it exists.
-    pub fn watch_queue<Q: Depth + Send + Sync + std::fmt::Debug + 'static>(&self, queue: &Arc<Q>) {
-        let collector = QueueCollector(Arc::downgrade(queue));
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
+    /// One failure of a watch.
+    pub fn watch_failed(&self, kind: &'static str) {
+        self.watch_failures.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// Whether this process decides and syncs.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// Whether a namespace that was named is there to be read.
+    pub fn namespace_readable(&self, namespace: &str, readable: bool) {
+        let namespace = Namespace { namespace: namespace.to_owned() };
+        self.unavailable_namespaces.get_or_create(&namespace).set(i64::from(!readable));
+    }
+
+    /// Reports the depth of `queue`, for as long as it exists, in the place of the one before.
+    pub fn watch_queue<Q: Depth + Send + Sync + 'static>(&self, queue: &Arc<Q>) {
+        let queue: Weak<Q> = Arc::downgrade(queue);
+        *self.queue.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(queue);
     }
 
     /// All metrics in the OpenMetrics text format.
@@ -76,12 +141,20 @@ pub trait Depth {
     fn depth(&self) -> usize;
 }
 
-#[derive(Debug)]
-struct QueueCollector<Q>(Weak<Q>);
+/// The queue of now: each reign of this process has one of its own.
+#[derive(Clone, Default)]
+struct CurrentQueue(Arc<Mutex<Option<Weak<dyn Depth + Send + Sync>>>>);
 
-impl<Q: Depth + Send + Sync + std::fmt::Debug + 'static> Collector for QueueCollector<Q> {
+impl std::fmt::Debug for CurrentQueue {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("CurrentQueue")
+    }
+}
+
+impl Collector for CurrentQueue {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Some(queue) = self.0.upgrade() else { return Ok(()) };
+        let queue = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Weak::upgrade);
+        let Some(queue) = queue else { return Ok(()) };
         let depth = ConstGauge::new(i64::try_from(queue.depth()).unwrap_or(i64::MAX));
         let encoder =
             encoder.encode_descriptor("queue_depth", "Objects that wait for a worker", None, depth.metric_type())?;

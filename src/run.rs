@@ -10,13 +10,17 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     bigquery,
     config::{LogFormat, RunArguments},
-    controller::{self, Settings},
+    controller::{
+        self, Settings, Signals,
+        leadership::{self, Candidate},
+    },
     http::{self, Surface},
     metrics::Metrics,
 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    // Read before by the command line: it cannot come to this.
     #[error("--log-filter cannot be read")]
     LogFilter(#[source] tracing_subscriber::filter::ParseError),
     #[error("no way to the API server is configured: set KUBECONFIG, or run in a pod with a ServiceAccount")]
@@ -58,25 +62,29 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 async fn run(arguments: RunArguments) -> Result<(), RunError> {
     start_logging(&arguments)?;
     let mut config = Config::infer().await.map_err(RunError::Kubeconfig)?;
-    // Longer than any watch is quiet (kube ends each after 290 s): a hung answer becomes an error.
-    config.read_timeout = Some(Duration::from_secs(330));
+    config.read_timeout = Some(controller::READ_TIMEOUT);
     let own_namespace = config.default_namespace.clone();
     let client = Client::try_from(config).map_err(RunError::Client)?;
 
-    let shutdown = CancellationToken::new();
-    stop_on_signals(&shutdown)?;
+    let signals = Signals::default();
+    stop_on_signals(&signals.shutdown)?;
     let metrics = Arc::new(Metrics::default());
-    let surface = Surface { metrics: Arc::clone(&metrics), shutdown: shutdown.clone() };
+    let surface = Surface { metrics: Arc::clone(&metrics), signals: signals.clone() };
     let (address, serve) = http::listen(arguments.metrics_address, surface).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "okr-operator runs");
     let settings = settings(&arguments, own_namespace);
     tokio::select! {
-        result = controller::run(client, settings, metrics, shutdown) => result.map_err(RunError::from),
+        result = controller::run(client, settings, metrics, signals) => result.map_err(RunError::from),
         result = serve => result.map_err(RunError::from),
     }
 }
 
 fn settings(arguments: &RunArguments, own_namespace: String) -> Settings {
+    let candidate = arguments.leader_election.then(|| Candidate {
+        namespace: own_namespace.clone(),
+        name: arguments.lease_name.clone(),
+        identity: leadership::identity(),
+    });
     let mut shared_connection_namespaces = named(&arguments.shared_connection_namespaces);
     if shared_connection_namespaces.is_empty() {
         shared_connection_namespaces.push(own_namespace);
@@ -91,6 +99,7 @@ fn settings(arguments: &RunArguments, own_namespace: String) -> Settings {
         external_account_folder: arguments.external_account_folder.clone(),
         namespaces: named(&arguments.namespaces),
         max_concurrent_syncs: arguments.max_concurrent_syncs,
+        candidate,
     }
 }
 
@@ -113,7 +122,7 @@ fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), RunError> {
             if shutdown.is_cancelled() {
                 std::process::exit(1);
             }
-            tracing::info!("stopping: running queries are cancelled");
+            tracing::info!("stopping: running queries may end, those that do not are cancelled");
             shutdown.cancel();
         }
     });

@@ -6,7 +6,10 @@ use clap::CommandFactory;
 use okr_operator::{
     api::crd,
     config::{Arguments, RunArguments},
-    domain::{Reason, connection::ConnectionReason},
+    domain::{
+        Reason,
+        connection::{ConnectionReason, SaturatedReason},
+    },
 };
 
 /// The Rust files of a folder of `src`, with what they say outside comments.
@@ -190,6 +193,7 @@ fn the_readme_names_every_flag_status_and_reason() {
     let flags = command.get_arguments().filter_map(|argument| argument.get_long()).map(|flag| format!("`--{flag}`"));
     let reasons = Reason::ALL.iter().map(|reason| format!("`{}`", reason.name()));
     let reasons = reasons.chain(ConnectionReason::ALL.iter().map(|reason| format!("`{}`", reason.name())));
+    let reasons = reasons.chain(SaturatedReason::ALL.iter().map(|reason| format!("`{}`", reason.name())));
     let statuses = ["NotStarted", "InProgress", "OnTrack", "Behind", "AtRisk", "Postponed", "Closed"];
     let statuses = statuses.iter().map(|status| format!("`{status}`"));
     let missing: Vec<String> = flags.chain(reasons).chain(statuses).filter(|name| !readme.contains(name)).collect();

@@ -157,21 +157,31 @@ impl DryRunAnswer {
 impl QueryAnswer {
     /// Judges the schema too: a routine run had no dry run before it, and a table may have changed since.
     pub(super) fn judge(self, duration: Duration) -> Result<Answer, Error> {
-        let (kind, number) = column(self.statement_type.as_deref(), self.schema)?;
-        let value = single_value(self.total_rows, self.rows)?;
-        check_number(number, &value)?;
-        Ok(Answer {
-            value,
-            kind,
-            job: Job {
-                job_id: self.job_reference.job_id,
-                location: self.job_reference.location.or(self.location),
-                bytes_processed: self.total_bytes_processed,
-                cache_hit: self.cache_hit,
-                duration,
-            },
-        })
+        let job = Job {
+            job_id: self.job_reference.job_id,
+            location: self.job_reference.location.or(self.location),
+            bytes_processed: self.total_bytes_processed,
+            cache_hit: self.cache_hit,
+            duration,
+        };
+        match number(self.statement_type.as_deref(), self.schema, self.total_rows, self.rows) {
+            Ok((kind, value)) => Ok(Answer { value, kind, job }),
+            Err(error) => Err(Error { job: Some(Box::new(job)), ..error }),
+        }
     }
+}
+
+/// The column's type and the one value in it.
+fn number(
+    statement_type: Option<&str>,
+    schema: Option<Schema>,
+    total_rows: u64,
+    rows: Vec<Row>,
+) -> Result<(String, String), Error> {
+    let (kind, number) = column(statement_type, schema)?;
+    let value = single_value(total_rows, rows)?;
+    check_number(number, &value)?;
+    Ok((kind, value))
 }
 
 /// The one column's type, in words and as a kind of number. Without a statement type (an emulator may give none)
@@ -354,6 +364,21 @@ mod tests {
             Err(ErrorKind::TooManyRows)
         );
         assert_eq!(judged(json!({"schema": schema, "totalRows": "0"})), Err(ErrorKind::NoRows));
+    }
+
+    #[test]
+    fn what_was_read_counts_where_no_number_came_of_it_too() {
+        let answer = |rows: Value| {
+            let whole = json!({
+                "jobReference": {"jobId": "j", "location": "EU"}, "jobComplete": true, "totalBytesProcessed": "7",
+                "schema": {"fields": [{"name": "a", "type": "FLOAT"}]}, "rows": rows,
+            });
+            serde_json::from_value::<QueryAnswer>(whole).unwrap().judge(Duration::from_secs(1))
+        };
+        for rows in [json!([]), json!([{"f": [{"v": null}]}]), json!([{"f": [{"v": "NaN"}]}])] {
+            let job = answer(rows.clone()).unwrap_err().job.unwrap();
+            assert_eq!((job.bytes_processed, job.job_id.as_str()), (7, "j"), "{rows}");
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
+use super::answer::Job;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 // The detail is left out: whatever logs an error must not log warehouse rows with it.
 #[error("{kind}")]
@@ -19,6 +21,8 @@ pub struct Error {
     pub detail: Option<String>,
     /// What the server asked for; at most an hour.
     pub retry_after: Option<Duration>,
+    /// The job whose answer was not a number: it ran to its end, and is paid for.
+    pub job: Option<Box<Job>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -70,7 +74,7 @@ pub enum ErrorKind {
 
 impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
-        Self { kind, detail: None, retry_after: None }
+        Self { kind, detail: None, retry_after: None, job: None }
     }
 }
 

@@ -1,11 +1,11 @@
-//! The one place that writes to the API server: a whole status, and the events about its transitions. It reads an object
-//! only where a write of its status met a conflict.
+//! The one place that writes to the API server: a whole status, the events about its transitions, and the Lease. It reads
+//! an object only where a write of its status met a conflict.
 
 use std::{fmt::Debug, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{core::v1::ObjectReference, events::v1::Event},
+    api::{coordination::v1::Lease, core::v1::ObjectReference, events::v1::Event},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use kube::{
@@ -17,8 +17,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{event::Transition, hash};
 
+use super::store::Arrived;
+
 /// The client retries overload by itself for minutes; a worker has better things to do.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Who an event comes from.
 const REPORTER: &str = "okr-operator.dev/okr-operator";
@@ -29,8 +31,8 @@ pub enum ApplyError {
     Conflict,
     #[error("the object is gone")]
     Gone,
-    #[error("the API server did not answer within {} s", CALL_TIMEOUT.as_secs())]
-    TimedOut,
+    #[error("the API server did not answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
     /// Its words are left out: where it finds a status invalid they quote it, and with it what BigQuery said.
     #[error("the API server refused the write with {code} ({reason})")]
     Refused { code: u16, reason: String },
@@ -57,8 +59,8 @@ struct Guard<'a> {
     resource_version: &'a str,
 }
 
-/// Replaces the status of `object` as it was read, whole. Returns the new resourceVersion.
-pub async fn status<K, S>(client: &Client, object: &K, status: &S) -> Result<String, ApplyError>
+/// Replaces the status of `object` as it was read, whole, in no longer than `limit`. Returns the new resourceVersion.
+pub async fn status<K, S>(client: &Client, object: &K, status: &S, limit: Duration) -> Result<String, ApplyError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
     S: Serialize,
@@ -79,7 +81,7 @@ where
     // Only the metadata of the answer is read.
     let api: Api<PartialObjectMeta<K>> = Api::namespaced(client.clone(), namespace);
     let parameters = PostParams::default();
-    let written = in_time(api.replace_subresource("status", name, &parameters, &update)).await?;
+    let written = in_time(limit, api.replace_subresource("status", name, &parameters, &update)).await?;
     Ok(written.metadata.resource_version.unwrap_or_default())
 }
 
@@ -89,8 +91,10 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
     let meta = object.meta();
-    let api: Api<K> = Api::namespaced(client.clone(), meta.namespace.as_deref().unwrap_or_default());
-    let newest = in_time(api.get_opt(meta.name.as_deref().unwrap_or_default())).await?;
+    let api: Api<Arrived<K>> = Api::namespaced(client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let newest = in_time(CALL_TIMEOUT, api.get_opt(meta.name.as_deref().unwrap_or_default())).await?;
+    // One that cannot be read any more is none that a status could be decided on.
+    let newest = newest.and_then(|newest| newest.object.ok());
     Ok(newest.filter(|newest| newest.meta().uid == meta.uid))
 }
 
@@ -127,7 +131,18 @@ where
         ..Event::default()
     };
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    in_time(api.create(&PostParams::default(), &event)).await.map(|_| ())
+    in_time(CALL_TIMEOUT, api.create(&PostParams::default(), &event)).await.map(|_| ())
+}
+
+/// Creates the Lease. A conflict means that it is there already.
+pub async fn create_lease(api: &Api<Lease>, lease: &Lease, limit: Duration) -> Result<Lease, ApplyError> {
+    in_time(limit, api.create(&PostParams::default(), lease)).await
+}
+
+/// Replaces the Lease as it was read: its uid and resourceVersion make a lost race a conflict.
+pub async fn replace_lease(api: &Api<Lease>, lease: &Lease, limit: Duration) -> Result<Lease, ApplyError> {
+    let name = lease.metadata.name.as_deref().unwrap_or_default();
+    in_time(limit, api.replace(name, &PostParams::default(), lease)).await
 }
 
 /// The API server's bound for a note.
@@ -146,7 +161,7 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 /// The pod's name, which is its host's; else that of the program.
-fn reporting_instance() -> String {
+pub fn reporting_instance() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .ok()
@@ -154,9 +169,10 @@ fn reporting_instance() -> String {
         .unwrap_or_else(|| "okr-operator".to_owned())
 }
 
-async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, ApplyError> {
-    let error = match tokio::time::timeout(CALL_TIMEOUT, call).await {
-        Err(_) => return Err(ApplyError::TimedOut),
+/// Makes a call that takes no longer than `limit`.
+pub async fn in_time<T>(limit: Duration, call: impl Future<Output = kube::Result<T>>) -> Result<T, ApplyError> {
+    let error = match tokio::time::timeout(limit, call).await {
+        Err(_) => return Err(ApplyError::TimedOut(limit)),
         Ok(Ok(answer)) => return Ok(answer),
         Ok(Err(error)) => error,
     };

@@ -1,21 +1,28 @@
 //! The loop of `BigQueryConnection`: reads its Secret, builds its client, checks it, and writes what it found.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::{SignedDuration, Timestamp};
-use kube::{ResourceExt, runtime::controller::Action};
+use kube::ResourceExt;
 
 use crate::{
-    api::{BigQueryConnection, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION},
+    api::{BigQueryConnection, BigQueryConnectionStatus, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION},
     bigquery,
-    domain::connection::{self, Checks, ConnectionReason, Verdict},
+    domain::{
+        conditions::SATURATED,
+        connection::{self, Checks, ConnectionReason, DOUBTS_APART, Load, Verdict},
+    },
 };
 
 use super::{
-    Context, Guarded, Infallible, access,
+    Context, access,
     links::{Announced, BuiltFrom},
-    queue::{Job, Key, Kind, Lane, Priority},
+    queue::{Backlog, Job, Key, Kind, Lane, Priority},
     reasons,
+    store::is_leaving,
     writes::Unwritten,
 };
 
@@ -24,31 +31,34 @@ const READ_WHILE_READY: SignedDuration = SignedDuration::from_secs(60);
 const READ_WHILE_NOT_READY: SignedDuration = SignedDuration::from_secs(15);
 /// SPEC 1: principal, counts and times are written at most every 30 s.
 const FACTS_APART: SignedDuration = SignedDuration::from_secs(30);
-/// SPEC 1: a query's failure has the connection checked at most once a minute.
-const DOUBTS_APART: SignedDuration = SignedDuration::from_mins(1);
 /// How long to wait for more key results to take to a connection before they are counted.
 const COUNT_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
-/// Decides whether the connection is to be looked at now.
-pub async fn reconcile(object: Arc<Guarded<BigQueryConnection>>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let key = Key::of(Kind::Connection, &*object);
-    let Some(connection) = context.readable(&object) else {
-        context.queue.remove(&key);
-        return Ok(Action::await_change());
+/// Decides whether the connection is to be examined now. Returns when to look again.
+pub fn look(key: &Key, context: &Context) -> Option<Duration> {
+    let Some(connection) = context.objects.connections.store.get(key) else {
+        context.forget(key);
+        context.links.keep(&context.all_connections());
+        context.wake_users(key);
+        return None;
     };
-    if context.writes.is_outdated(&key, &connection.metadata) {
-        return Ok(Action::await_change());
+    if is_leaving(&connection) {
+        context.queue.remove(key);
+        return None;
+    }
+    if context.writes.is_outdated(key, &connection.metadata) {
+        return None;
     }
     let now = crate::clock::now();
-    if let Some(wait) = context.writes.left_alone(&key, &connection.metadata, now) {
-        return Ok(Action::requeue(wait));
+    if let Some(wait) = context.writes.left_alone(key, &connection.metadata, now) {
+        return Some(wait);
     }
-    let due = next_look(&context, connection, now);
+    let due = next_look(context, &connection, now);
     if due > now {
-        return Ok(Action::requeue(super::until(due, now)));
+        return Some(super::until(due, now));
     }
-    context.queue.push(key, Lane::Unlimited, None, Priority::New);
-    Ok(Action::await_change())
+    context.queue.push(key.clone(), Lane::Unlimited, None, Priority::New);
+    None
 }
 
 /// When the connection is looked at next: not after `now` means now.
@@ -93,10 +103,18 @@ pub async fn doubt(context: &Context, connection: &BigQueryConnection) -> bool {
     context.links.of(connection).is_ready()
 }
 
+/// Has the connection checked in the background, after a query's failure that may be everybody's: one check asks for all.
+pub fn suspect(context: &Context, connection: &BigQueryConnection) {
+    let now = crate::clock::now();
+    context.links.change(connection, |link| link.checks.suspected_at = Some(now));
+    context.wake(Key::of(Kind::Connection, connection));
+}
+
 /// Looks at the Secret, at the connection itself where that is due, and writes the status where it changed. Only for
 /// the holder of the link's `looking`.
 async fn examine(context: &Context, key: &Key, doubted: bool) {
-    let Some(connection) = context.connection(key) else { return };
+    // Also where the watch does not yet show our own last write: a doubt wants an answer, and a conflict is dealt with.
+    let Some(connection) = context.objects.connections.store.get(key).filter(|one| !is_leaving(one)) else { return };
     let verdict = inspect(context, &connection, doubted).await;
     settle(context, &connection, verdict).await;
 }
@@ -147,7 +165,7 @@ async fn check(context: &Context, connection: &BigQueryConnection, client: &bigq
         // The machine's own identity is known from its first token on.
         link.known.principal = client.principal().map(str::to_owned);
         let failures = if result.is_ok() { 0 } else { link.checks.failures + 1 };
-        link.checks = Checks { last: Some(now), failures };
+        link.checks = Checks { last: Some(now), failures, suspected_at: None };
         if result.is_ok() {
             link.known.bytes_today = connection::bytes_of_day(&link.known, now);
             link.known.proven_at = Some(now);
@@ -172,13 +190,14 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
         let now = crate::clock::now();
         let linked = context.linked_key_results(&connection);
         let link = context.links.change(&connection, |link| {
-            link.known.linked_key_results = linked.unwrap_or(link.known.linked_key_results);
+            link.known.linked_key_results = linked;
             link.links_changed_at = None;
             link.clone()
         });
-        let status = connection::next(&connection, verdict.as_ref(), &link.known, link.checks, now);
+        let mut status = connection::next(&connection, verdict.as_ref(), &link.known, link.checks, now);
+        connection::saturate(&mut status, &connection, &load(context, &connection, now), now);
         let before = connection.status.clone().unwrap_or_default();
-        let only_facts = status.conditions == before.conditions
+        let only_facts = say_the_same(&status, &before)
             && status.observed_generation == before.observed_generation
             && status.last_handled_refresh == before.last_handled_refresh
             && status.last_handled_reconcile_at == before.last_handled_reconcile_at;
@@ -186,7 +205,7 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
         if status != before && !(only_facts && too_soon) {
             match context.writes.status(&key, &connection, &status).await {
                 Ok(()) => {}
-                Err(Unwritten::Gone) => return,
+                Err(Unwritten::Gone | Unwritten::Deposed) => return,
                 // Its key results are to know all the same.
                 Err(Unwritten::Refused) => {}
                 // A verdict on an earlier spec says nothing of this one, and answers nothing that was asked since.
@@ -206,6 +225,28 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
         announce(context, &key, &connection, now);
         return;
     }
+}
+
+/// The due queries of the connection.
+fn load(context: &Context, connection: &BigQueryConnection, now: Timestamp) -> Load {
+    let Backlog { waiting, oldest, slowed } = context.queue.backlog(&Lane::of(connection), Instant::now());
+    let oldest = oldest.and_then(|oldest| SignedDuration::try_from(oldest).ok());
+    let is_late = oldest.is_some_and(|oldest| oldest > connection::LATE);
+    let late_at = context.links.change(connection, |link| {
+        link.late_at = if is_late { Some(now) } else { link.late_at };
+        link.late_at
+    });
+    Load { waiting, oldest, late_at, slowed }
+}
+
+/// Whether the conditions are the same but for `Saturated`, whose words change with the numbers in them.
+fn say_the_same(one: &BigQueryConnectionStatus, other: &BigQueryConnectionStatus) -> bool {
+    let verdict = |status: &BigQueryConnectionStatus| {
+        let mut conditions = status.conditions.clone();
+        conditions.retain(|condition| condition.type_ != SATURATED);
+        conditions
+    };
+    verdict(one) == verdict(other)
 }
 
 /// Whether `newer` asks for a look of its own.
@@ -232,7 +273,7 @@ fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, now: 
         before != link.announced
     });
     if is_news {
-        context.kick_users(key);
+        context.wake_users(key);
     }
 }
 
@@ -252,11 +293,4 @@ async fn client(context: &Context, connection: &BigQueryConnection) -> Result<(A
         link.built_from = built_from;
     });
     Ok((client, true))
-}
-
-/// A connection was deleted.
-pub fn forget(context: &Context, key: &Key) {
-    context.forget(key);
-    context.links.keep(&context.all_connections().readable());
-    context.kick_users(key);
 }

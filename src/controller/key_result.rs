@@ -1,9 +1,13 @@
 //! The loop of `OkrKeyResult`: gather, decide, apply.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use jiff::Timestamp;
-use kube::{ResourceExt, runtime::controller::Action};
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
 
 use crate::{
     api::{BigQueryConnection, BigQuerySource, ConnectionChoice, LastQuery, MeasuredStatus, OkrKeyResult, Time},
@@ -21,10 +25,12 @@ use crate::{
 };
 
 use super::{
-    Context, Guarded, Infallible,
+    Context,
     links::Link,
+    lock,
     queue::{Job, Key, Kind, Lane, Priority},
     reasons,
+    store::is_leaving,
     writes::Unwritten,
 };
 
@@ -34,48 +40,48 @@ const JUST_TAKEN: Duration = Duration::from_secs(1);
 /// What waits for its turn is looked at again this often: behind slow queries its value goes stale and its day ends.
 const WHILE_IN_QUEUE: Duration = Duration::from_secs(60);
 
-/// Decides what is to be done about the key result now, and asks for it.
-pub async fn reconcile(object: Arc<Guarded<OkrKeyResult>>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let key = Key::of(Kind::KeyResult, &*object);
-    let Some(key_result) = context.readable(&object) else {
-        // On its way out, or not to be understood any more: nothing is wanted for it.
-        context.queue.cancel(&key);
-        return Ok(Action::await_change());
+/// Decides what is to be done about the key result now, and asks for it. Returns when to look again, if time alone can
+/// change anything.
+pub fn look(key: &Key, context: &Context) -> Option<Duration> {
+    let Some(key_result) = context.objects.key_results.store.get(key).filter(|one| !is_leaving(one)) else {
+        // Gone, on its way out, or not to be understood any more: nothing is wanted for it.
+        context.forget(key);
+        context.unwritten.forget(key);
+        return None;
     };
-    if context.writes.is_outdated(&key, &key_result.metadata) {
-        return Ok(Action::await_change());
+    if context.writes.is_outdated(key, &key_result.metadata) {
+        return None;
     }
     let now = crate::clock::now();
-    if let Some(wait) = context.writes.left_alone(&key, &key_result.metadata, now) {
-        return Ok(Action::requeue(wait));
+    if let Some(wait) = context.writes.left_alone(key, &key_result.metadata, now) {
+        return Some(wait);
     }
     let connections = context.all_connections();
-    let connections = connections.readable();
-    let Some((measured, route)) = gather(&context, key_result, &connections) else {
-        return Ok(Action::await_change());
-    };
-    if let Some(running) = context.queue.running(&key) {
+    let (measured, route) = gather(context, &key_result, &connections)?;
+    if let Some(running) = context.queue.running(key) {
         let Some(query) = running.query else {
             // A worker has just taken it, and may send what it saw before this change.
-            return Ok(Action::requeue(JUST_TAKEN));
+            return Some(JUST_TAKEN);
         };
         if query.uid != measured.uid || !is_wanted(&query.fingerprint, &measured, &route, now) {
             running.cancel.cancel();
         }
-        return Ok(Action::await_change());
+        return None;
     }
-    match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid)) {
-        Pass::Decide => context.queue.push(key, Lane::Unlimited, None, Priority::Asked),
+    // Not all that is due is sent soon: what waits is decided for itself once it has waited for a while.
+    let soon = context.queue.waits_since(key).is_none_or(|since| since.elapsed() < WHILE_IN_QUEUE);
+    match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), soon) {
+        Pass::Decide => context.queue.push(key.clone(), Lane::Unlimited, None, Priority::Asked),
         Pass::Attempt { why, .. } => {
             let (lane, limit) = lane(&route);
-            context.queue.push(key, lane, limit, priority(why));
+            context.queue.push(key.clone(), lane, limit, priority(why));
         }
         Pass::Wait(moment) => {
-            context.queue.remove(&key);
-            return Ok(moment.map_or_else(Action::await_change, |moment| Action::requeue(super::until(moment, now))));
+            context.queue.remove(key);
+            return moment.map(|moment| super::until(moment, now));
         }
     }
-    Ok(Action::requeue(WHILE_IN_QUEUE))
+    Some(WHILE_IN_QUEUE)
 }
 
 /// Takes a key result from the queue: runs its query if one is due, and writes what that and the day make of its status.
@@ -94,7 +100,8 @@ pub async fn work(job: &Job, context: &Context) {
         let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
         match context.writes.status(&job.key, &key_result, &status).await {
             Ok(()) => return tell(context, &key_result, &status).await,
-            Err(Unwritten::Gone | Unwritten::Refused) => return,
+            Err(Unwritten::Gone | Unwritten::Deposed) => return,
+            Err(Unwritten::Refused) => return context.unwritten.keep(&job.key, &key_result, attempt),
             // It was written before, and only the answer to that was lost.
             Err(Unwritten::Changed(newer)) if newer.status.as_ref() == Some(&status) => {
                 return tell(context, &key_result, &status).await;
@@ -107,7 +114,6 @@ pub async fn work(job: &Job, context: &Context) {
 /// The status to write; None where nothing changes, or where the attempt is not the object's any more.
 fn decide(context: &Context, key_result: &OkrKeyResult, attempt: Option<&Attempt>) -> Option<MeasuredStatus> {
     let connections = context.all_connections();
-    let connections = connections.readable();
     let (measured, route) = gather(context, key_result, &connections)?;
     let now = crate::clock::now();
     if attempt.is_some_and(|attempt| !is_wanted(&attempt.fingerprint, &measured, &route, now)) {
@@ -128,7 +134,7 @@ fn count_links(context: &Context, key_result: &OkrKeyResult, status: &MeasuredSt
         if let Some(connection) = context.connection(&key) {
             let now = crate::clock::now();
             context.links.change(&connection, |link| link.links_changed_at.get_or_insert(now).to_owned());
-            context.kick(&key);
+            context.wake(key);
         }
     }
 }
@@ -143,7 +149,7 @@ async fn tell(context: &Context, key_result: &OkrKeyResult, status: &MeasuredSta
 fn gather<'a>(
     context: &Context,
     key_result: &'a OkrKeyResult,
-    connections: &[&'a BigQueryConnection],
+    connections: &'a [Arc<BigQueryConnection>],
 ) -> Option<(Measured<'a>, Route<'a>)> {
     let measured = match Measured::try_from(key_result) {
         Ok(measured) => measured,
@@ -159,7 +165,8 @@ fn gather<'a>(
     let labels = context.namespace_labels(measured.namespace);
     let kept = measured.status.connection.as_ref();
     let seeker = Seeker { namespace: measured.namespace, labels: labels.as_ref(), source, kept };
-    match choice::choose(seeker, connections, &context.settings.shared_connection_namespaces) {
+    let connections: Vec<&BigQueryConnection> = connections.iter().map(AsRef::as_ref).collect();
+    match choice::choose(seeker, &connections, &context.settings.shared_connection_namespaces) {
         Err(none) => Some((measured, Err(none))),
         Ok(connection) => {
             let link = context.links.of(connection);
@@ -177,10 +184,6 @@ fn through<'a>(connection: &'a BigQueryConnection, link: &Link, now: Timestamp) 
         within_budget: budget.is_none_or(|budget| connection::bytes_of_day(&link.known, now) < budget.0),
         changed_at: link.changed_at,
     }
-}
-
-fn connection_key(connection: &BigQueryConnection) -> Key {
-    Key::of(Kind::Connection, connection)
 }
 
 fn current_fingerprint(measured: &Measured<'_>, route: &Route<'_>) -> Option<String> {
@@ -201,10 +204,7 @@ fn is_wanted(fingerprint: &str, measured: &Measured<'_>, route: &Route<'_>, now:
 
 fn lane(route: &Route<'_>) -> (Lane, Option<usize>) {
     match route {
-        Ok(Through { connection, .. }) => {
-            let Key { namespace, name, .. } = connection_key(connection);
-            (Lane::Connection { namespace, name }, Some(connection.spec.max_concurrent_queries()))
-        }
+        Ok(Through { connection, .. }) => (Lane::of(connection), Some(connection.spec.max_concurrent_queries())),
         Err(_) => (Lane::Unlimited, None),
     }
 }
@@ -230,14 +230,15 @@ enum Tried {
 /// Runs the query if one is due.
 async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tried {
     let connections = context.all_connections();
-    let connections = connections.readable();
     let Some((measured, route)) = gather(context, key_result, &connections) else { return Tried::NotNow };
     let now = crate::clock::now();
-    let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid));
-    let (why, how) = match pass {
+    // Its turn in the lane of its connection has come, or it has been decided that it waits too long for that.
+    let soon = job.lane != Lane::Unlimited;
+    let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), soon);
+    let (at, why, how) = match pass {
         Pass::Wait(_) => return Tried::NotNow,
         Pass::Decide => return Tried::NotNeeded,
-        Pass::Attempt { why, how } => (why, how),
+        Pass::Attempt { at, why, how } => (at, why, how),
     };
     // What came up since the job was asked for waits for its turn among the queries of its connection.
     if lane(&route).0 != job.lane {
@@ -247,11 +248,23 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     let Some(client) = context.links.of(through.connection).client else { return Tried::NotNow };
     let fingerprint = schedule::fingerprint(&measured, source, through.connection);
     job.runs(measured.uid, &fingerprint);
-    if matches!(why, Why::QueryChanged | Why::Refresh) {
-        context.asked(measured.uid, now);
+    if let Some(unwritten) = context.unwritten.take(&job.key, &measured)
+        && schedule::still_answers(&unwritten, &measured, &fingerprint, through.connection, now)
+    {
+        return Tried::Done(unwritten);
     }
     let Some(query) = query(&measured, source, through.connection, now) else { return Tried::NotNow };
+    // The last look before it is sent: the clock alone ends a reign.
+    if !context.reign.is_leading() {
+        return Tried::NotNow;
+    }
+    match why {
+        Why::QueryChanged | Why::Refresh => context.asked(measured.uid, now),
+        Why::Slot => note_lateness(job, context, through.connection, at, now),
+        Why::New | Why::Resumed | Why::Retry => {}
+    }
     let answer = send(job, context, &client, &query, how).await;
+    note(job, context, through.connection, &answer);
     let outcome = match judge(context, through.connection, &client, answer).await {
         Some(outcome) => outcome,
         None => return Tried::NotNow,
@@ -321,6 +334,42 @@ async fn dry_run(job: &Job, client: &bigquery::Client, query: &bigquery::Query<'
     }
 }
 
+/// How late a due query starts. Only what it waited in the queue tells of limits: after a downtime all are late.
+fn note_lateness(job: &Job, context: &Context, connection: &BigQueryConnection, slot: Timestamp, now: Timestamp) {
+    context.metrics.sync_lateness_seconds.observe(now.duration_since(slot).as_secs_f64());
+    if job
+        .waited
+        .and_then(|waited| waited.try_into().ok())
+        .is_some_and(|waited: SignedDuration| waited > connection::LATE)
+    {
+        context.links.change(connection, |link| link.late_at = Some(now));
+    }
+}
+
+/// What an answer says of its connection, whatever it says of the query.
+fn note(
+    job: &Job,
+    context: &Context,
+    connection: &BigQueryConnection,
+    answer: &Result<Option<bigquery::Answer>, bigquery::Error>,
+) {
+    let finished = match answer {
+        Ok(answer) => answer.as_ref().map(|answer| &answer.job),
+        Err(error) if error.kind == bigquery::ErrorKind::RateLimited => return job.slow_lane(error.retry_after),
+        Err(error) => error.job.as_deref(),
+    };
+    if let Some(finished) = finished {
+        context.count_bytes(connection, finished.bytes_processed);
+    }
+    if answer.as_ref().is_err_and(|error| error.kind == bigquery::ErrorKind::Unavailable) {
+        super::connection::suspect(context, connection);
+    }
+    // A failure without a job may come from anything in between, which tells nothing of BigQuery's limits.
+    if answer.is_ok() || finished.is_some() {
+        job.quicken_lane();
+    }
+}
+
 /// The outcome. None where the query was cancelled, or where it failed because its connection does not work: then the
 /// connection says why, and the key result is held by it.
 async fn judge(
@@ -331,10 +380,7 @@ async fn judge(
 ) -> Option<Outcome> {
     match answer {
         Ok(None) => Some(Outcome::DryRunPassed),
-        Ok(Some(answer)) => {
-            context.count_bytes(connection, answer.job.bytes_processed);
-            Some(measured(answer))
-        }
+        Ok(Some(answer)) => Some(measured(answer)),
         Err(error) => {
             if reasons::doubts_connection(error.kind) {
                 let ready = super::connection::doubt(context, connection).await;
@@ -374,7 +420,25 @@ fn count(context: &Context, outcome: &Outcome) {
     context.metrics.sync(reason.name());
 }
 
-/// A key result was deleted.
-pub fn forget(context: &Context, key: &Key) {
-    context.forget(key);
+/// Good answers whose status the API server refused, with the uid of their object: what was paid for is not asked again
+/// when the object is next tried. A failure is no loss, and better looked at anew.
+#[derive(Debug, Default)]
+pub struct UnwrittenAttempts(Mutex<HashMap<Key, (String, Attempt)>>);
+
+impl UnwrittenAttempts {
+    fn keep(&self, key: &Key, key_result: &OkrKeyResult, attempt: Option<Attempt>) {
+        let good = attempt.filter(|attempt| matches!(attempt.outcome, Outcome::Measured { .. }));
+        if let (Some(uid), Some(attempt)) = (key_result.uid(), good) {
+            lock(&self.0).insert(key.clone(), (uid, attempt));
+        }
+    }
+
+    fn take(&self, key: &Key, measured: &Measured<'_>) -> Option<Attempt> {
+        let (uid, attempt) = lock(&self.0).remove(key)?;
+        (uid == measured.uid).then_some(attempt)
+    }
+
+    fn forget(&self, key: &Key) {
+        lock(&self.0).remove(key);
+    }
 }

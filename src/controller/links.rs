@@ -30,6 +30,8 @@ pub struct Link {
     pub known: Known,
     pub checks: Checks,
     pub doubted_at: Option<Timestamp>,
+    /// When one of its due queries was last seen to be late.
+    pub late_at: Option<Timestamp>,
     pub facts_written_at: Option<Timestamp>,
     /// When a key result took to it or left it, since they were last counted.
     pub links_changed_at: Option<Timestamp>,
@@ -88,7 +90,7 @@ impl Links {
     }
 
     /// Forgets all but those of `connections`.
-    pub fn keep(&self, connections: &[&BigQueryConnection]) {
+    pub fn keep(&self, connections: &[Arc<BigQueryConnection>]) {
         let uids: HashSet<&str> =
             connections.iter().filter_map(|connection| connection.metadata.uid.as_deref()).collect();
         lock(&self.0).retain(|uid, _| uids.contains(uid.as_str()));
@@ -120,7 +122,7 @@ mod tests {
         links.change(&new, |link| link.announced = Some(announced.clone()));
         links.change(&old, |link| link.known.bytes_today = 7);
         assert!(links.of(&new).knows(&new));
-        links.keep(&[&new]);
+        links.keep(&[Arc::new(new.clone())]);
         assert_eq!(links.of(&old).known.bytes_today, 0, "the old one is forgotten");
         assert_eq!(links.of(&new).announced, Some(announced));
     }

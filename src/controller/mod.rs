@@ -2,20 +2,26 @@
 //!
 //! | step | where |
 //! |---|---|
-//! | watch | [`watch`] |
-//! | decide whether there is something to do | `reconcile` in [`key_result`] and [`connection`] |
+//! | watch, and keep what exists | [`watch`], [`store`] |
+//! | look at each object when something changed or its time has come | [`agenda`] |
+//! | decide whether there is something to do | `look` in [`key_result`] and [`connection`] |
 //! | wait for a turn | [`queue`] |
 //! | read a Secret, make a client of it | [`access`], kept in [`links`] |
 //! | check a connection, send a query | `work` in [`connection`] and [`key_result`] |
-//! | write a status, tell of an event | [`writes`], which alone calls [`apply`] |
+//! | write a status, tell of an event | [`writes`], by [`apply`] |
+//! | be the one that may do so | [`leadership`], which calls [`apply`] for its Lease |
 
 mod access;
+mod agenda;
 mod apply;
 mod connection;
 mod key_result;
+pub mod leadership;
 mod links;
+mod pace;
 mod queue;
 mod reasons;
+mod store;
 mod watch;
 mod writes;
 
@@ -26,17 +32,8 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use kube::{
-    Client, Resource,
-    core::{DeserializeGuard, NamespaceResourceScope},
-    runtime::{
-        Controller,
-        controller::{Action, Error as ControllerError},
-    },
-};
-use serde::de::DeserializeOwned;
+use kube::{Client, Resource};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -48,14 +45,15 @@ use crate::{
 };
 
 use self::{
+    leadership::{Candidate, Leadership, Reign},
     links::Links,
     queue::{Key, Kind, Queue},
+    store::Reference,
     watch::{Namespaces, Watched},
     writes::Writes,
 };
 
-/// An object that is kept even where its text does not fit our types: one bad object must not hide the others.
-type Guarded<K> = DeserializeGuard<K>;
+pub use watch::READ_TIMEOUT;
 
 /// What is said on the command line.
 #[derive(Debug, Clone)]
@@ -74,6 +72,8 @@ pub struct Settings {
     /// Where to work; empty means everywhere.
     pub namespaces: Vec<String>,
     pub max_concurrent_syncs: u16,
+    /// Who is to lead; None where this process is alone.
+    pub candidate: Option<Candidate>,
 }
 
 /// Why the controller cannot go on. The process ends, and whatever runs it starts it anew.
@@ -89,10 +89,7 @@ pub enum Fatal {
     Panicked(#[source] tokio::task::JoinError),
 }
 
-/// Reconciling itself cannot fail: what can is data, or is retried by a worker.
-type Infallible = std::convert::Infallible;
-
-/// What all loops and workers share.
+/// What all loops and workers share during one reign: a process that leads again starts from what the objects say.
 struct Context {
     client: Client,
     http: reqwest::Client,
@@ -100,88 +97,158 @@ struct Context {
     metrics: Arc<Metrics>,
     queue: Arc<Queue>,
     links: Links,
-    key_results: Watched<OkrKeyResult>,
-    connections: Watched<BigQueryConnection>,
-    /// None where namespaces may not be watched: then nobody's labels are known.
-    namespaces: Option<Namespaces>,
+    objects: Arc<Objects>,
     writes: Writes,
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
+    unwritten: key_result::UnwrittenAttempts,
+    reign: Reign,
 }
 
-/// Runs until `shutdown` fires, or until something cannot be mended from within.
-pub async fn run(
-    client: Client,
-    settings: Settings,
-    metrics: Arc<Metrics>,
-    shutdown: CancellationToken,
-) -> Result<(), Fatal> {
-    let scopes = watch::scopes(&settings.namespaces);
-    let (health, failed) = watch::Health::new();
-    let (key_results, key_result_loops) = watch::watched::<OkrKeyResult>(&client, &scopes, &health);
-    let (connections, connection_loops) = watch::watched::<BigQueryConnection>(&client, &scopes, &health);
-    let mut tasks = JoinSet::new();
-    let (namespaces, namespace_changes) = match settings.namespaces.as_slice() {
-        [] => Some(watch::namespaces(&client, &health)).unzip(),
-        [..] => (None, None),
+/// What is watched for as long as the process lives, whether it leads or stands by.
+struct Objects {
+    key_results: Arc<Watched<OkrKeyResult>>,
+    connections: Arc<Watched<BigQueryConnection>>,
+    /// None where namespaces may not be watched: then nobody's labels are known.
+    namespaces: Option<Arc<Namespaces>>,
+}
+
+/// What the controller and the rest of the process tell each other.
+#[derive(Debug, Clone, Default)]
+pub struct Signals {
+    /// Fired by the controller once it knows all that exists: from then on this process can take over.
+    pub listed: CancellationToken,
+    /// Fired from outside: the controller is to stop.
+    pub shutdown: CancellationToken,
+}
+
+/// Runs until it is told to stop, or until something cannot be mended from within.
+pub async fn run(client: Client, settings: Settings, metrics: Arc<Metrics>, signals: Signals) -> Result<(), Fatal> {
+    let http = crate::bigquery::http_client().map_err(Fatal::Http)?;
+    let mut watches = JoinSet::new();
+    let objects = Arc::new(watch_all(&client, &settings.namespaces, &metrics, &mut watches));
+    tokio::select! {
+        () = objects.listed() => signals.listed.cancel(),
+        () = signals.shutdown.cancelled() => return Ok(()),
+        fatal = ended(&mut watches) => return Err(fatal),
+    }
+    // Only now: who does not know what exists had better not lead.
+    let release = CancellationToken::new();
+    let (leadership, election) = match settings.candidate.clone() {
+        None => (Leadership::always(), None),
+        Some(candidate) => {
+            let (leadership, election) = leadership::elect(&client, candidate, release.clone());
+            (leadership, Some(tokio::spawn(election)))
+        }
     };
-    let context = Arc::new(Context {
-        http: crate::bigquery::http_client().map_err(Fatal::Http)?,
+    let new_context = |reign: Reign| Context {
+        http: http.clone(),
         queue: Arc::new(Queue::new(usize::from(settings.max_concurrent_syncs))),
         links: Links::default(),
-        writes: Writes::new(client.clone(), Arc::clone(&metrics)),
+        writes: Writes::new(client.clone(), Arc::clone(&metrics), reign.clone()),
         asked: Mutex::default(),
-        client,
-        settings,
-        metrics,
-        key_results,
-        connections,
-        namespaces,
-    });
-    context.metrics.watch_queue(&context.queue);
+        unwritten: key_result::UnwrittenAttempts::default(),
+        client: client.clone(),
+        settings: settings.clone(),
+        metrics: Arc::clone(&metrics),
+        objects: Arc::clone(&objects),
+        reign,
+    };
+    let result = loop {
+        let reign = tokio::select! {
+            reign = leadership.acquired() => reign,
+            () = signals.shutdown.cancelled() => break Ok(()),
+            fatal = ended(&mut watches) => break Err(fatal),
+        };
+        let end = rule(Arc::new(new_context(reign)), &mut watches, &signals.shutdown).await;
+        if let End::Stop(result) = end {
+            break result;
+        }
+    };
+    // After the last write: from here on another may lead.
+    release.cancel();
+    if let Some(election) = election {
+        // It has a deadline of its own.
+        election.await.map_err(Fatal::Panicked)?;
+    }
+    result
+}
 
-    if let Some(changes) = namespace_changes {
-        let context = Arc::clone(&context);
-        tasks.spawn(async move {
-            changes
-                .for_each(|namespace| {
-                    context.kick_namespace(&namespace);
-                    std::future::ready(())
-                })
-                .await;
-            Fatal::Ended("namespaces")
-        });
+/// Begins to watch all that decisions are made from.
+fn watch_all(client: &Client, namespaces: &[String], metrics: &Arc<Metrics>, watches: &mut JoinSet<Fatal>) -> Objects {
+    let scopes = watch::scopes(namespaces);
+    let objects = Objects {
+        key_results: Arc::new(Watched::new(&scopes)),
+        connections: Arc::new(Watched::new(&scopes)),
+        namespaces: namespaces.is_empty().then(Arc::default),
+    };
+    objects.key_results.watch(client, metrics, watches);
+    objects.connections.watch(client, metrics, watches);
+    if let Some(labels) = &objects.namespaces {
+        let (client, metrics) = (client.clone(), Arc::clone(metrics));
+        let (labels, key_results) = (Arc::clone(labels), Arc::clone(&objects.key_results));
+        watches.spawn(async move { labels.watch(client, &metrics, |name| wake_namespace(&key_results, name)).await });
     }
-    for one in connection_loops {
-        let context = Arc::clone(&context);
-        tasks.spawn(drive(
-            "BigQueryConnections",
-            one,
-            connection::reconcile,
-            connection::forget,
-            Kind::Connection,
-            context,
-        ));
+    for namespace in scopes.into_iter().flatten() {
+        metrics.namespace_readable(&namespace, true);
+        tokio::spawn(watch::until_it_exists(client.clone(), namespace, Arc::clone(metrics)));
     }
-    for one in key_result_loops {
-        let context = Arc::clone(&context);
-        tasks.spawn(async move {
-            context.connections_known().await;
-            drive("OkrKeyResults", one, key_result::reconcile, key_result::forget, Kind::KeyResult, context).await
-        });
-    }
+    objects
+}
+
+/// Why a reign has ended.
+enum End {
+    /// The process ends with it.
+    Stop(Result<(), Fatal>),
+    /// Somebody else leads, or nobody.
+    Deposed,
+}
+
+/// Decides and syncs for as long as this process leads.
+async fn rule(context: Arc<Context>, watches: &mut JoinSet<Fatal>, shutdown: &CancellationToken) -> End {
+    context.metrics.leads(true);
+    context.metrics.watch_queue(&context.queue);
+    let mut tasks = JoinSet::new();
+    let Objects { key_results, connections, .. } = &*context.objects;
+    connections.agenda.wake_all(connections.store.keys());
+    key_results.agenda.wake_all(key_results.store.keys());
+    let each = Arc::clone(&context);
+    tasks.spawn(async move {
+        each.objects.connections.agenda.keep(|key| connection::look(key, &each)).await;
+        Fatal::Ended("BigQueryConnections")
+    });
+    let each = Arc::clone(&context);
+    tasks.spawn(async move {
+        each.objects.key_results.agenda.keep(|key| key_result::look(key, &each)).await;
+        Fatal::Ended("OkrKeyResults")
+    });
     for _ in 0..context.settings.max_concurrent_syncs {
         tasks.spawn(worker(Arc::clone(&context)));
     }
-
-    let ended = tokio::select! {
-        () = shutdown.cancelled() => None,
-        kind = failed => Some(Fatal::Watch(kind.unwrap_or("objects"))),
-        ended = tasks.join_next() => ended.map(|ended| ended.unwrap_or_else(Fatal::Panicked)),
+    let end = tokio::select! {
+        biased;
+        () = context.reign.ended().cancelled_owned() => End::Deposed,
+        () = shutdown.cancelled() => End::Stop(Ok(())),
+        fatal = ended(&mut tasks) => End::Stop(Err(fatal)),
+        fatal = ended(watches) => End::Stop(Err(fatal)),
     };
+    context.queue.close();
     // Also after what cannot be mended: a query left alone would run on at BigQuery, and once more after the restart.
-    stop(&context).await;
-    ended.map_or(Ok(()), Err)
+    if matches!(end, End::Stop(_)) {
+        finish(&context).await;
+    }
+    cancel_the_rest(&context).await;
+    context.metrics.leads(false);
+    end
+}
+
+/// The end of a task that should not end.
+async fn ended(tasks: &mut JoinSet<Fatal>) -> Fatal {
+    match tasks.join_next().await {
+        Some(Ok(fatal)) => fatal,
+        Some(Err(panic)) => Fatal::Panicked(panic),
+        None => std::future::pending().await,
+    }
 }
 
 /// Takes and does work, for ever.
@@ -195,122 +262,82 @@ async fn worker(context: Arc<Context>) -> Fatal {
         let key = job.key.clone();
         drop(job);
         // Whatever came of it, the object is looked at again: for its next moment, or for what came up meanwhile.
-        context.kick(&key);
+        context.wake(key);
     }
 }
 
-/// How long running queries may take to end by themselves or to be cancelled at BigQuery when the process stops: a
-/// jobs.query blocks for up to 10 s, and only then the job's id is known.
-const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long running queries may take to end by themselves when the process stops. A jobs.query blocks for up to 10 s, and
+/// only then the job's id is known, by which it can be cancelled.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(12);
 
-async fn stop(context: &Context) {
-    context.queue.close();
+/// How long the rest may take to be cancelled at BigQuery. Together below the 30 s that a pod has by default.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(13);
+
+/// Lets what runs end by itself, for a while, as long as this process leads.
+async fn finish(context: &Context) {
+    tokio::select! {
+        () = context.queue.idle() => {}
+        () = tokio::time::sleep(FINISH_TIMEOUT) => {}
+        () = context.reign.ended().cancelled_owned() => {}
+    }
+}
+
+async fn cancel_the_rest(context: &Context) {
     context.queue.cancel_all();
-    if tokio::time::timeout(STOP_TIMEOUT, context.queue.idle()).await.is_err() {
-        tracing::warn!("stopped while queries were still running");
+    if tokio::time::timeout(CANCEL_TIMEOUT, context.queue.idle()).await.is_err() {
+        tracing::warn!("queries were still running when this process stopped to work");
     }
 }
 
-/// Runs one loop of kube-runtime's controller.
-async fn drive<K, R, F>(
-    kind_name: &'static str,
-    one: watch::Loop<K>,
-    reconcile: R,
-    forget: fn(&Context, &Key),
-    kind: Kind,
-    context: Arc<Context>,
-) -> Fatal
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + 'static,
-    R: FnMut(Arc<Guarded<K>>, Arc<Context>) -> F,
-    F: Future<Output = Result<Action, Infallible>> + Send + 'static,
-{
-    let never = |_: Arc<Guarded<K>>, error: &Infallible, _: Arc<Context>| match *error {};
-    Controller::for_stream(one.objects, one.store)
-        .reconcile_on(one.kicks)
-        .run(reconcile, never, Arc::clone(&context))
-        .for_each(|result| {
-            match result {
-                Ok(_) => {}
-                Err(ControllerError::ObjectNotFound(gone)) => {
-                    let key = Key { kind, namespace: gone.namespace.unwrap_or_default(), name: gone.name };
-                    forget(&context, &key);
-                }
-                // Logged where the watch is.
-                Err(ControllerError::QueueError(_) | ControllerError::RunnerError(_)) => {}
-                Err(ControllerError::ReconcilerFailed(never, _)) => match never {},
-            }
-            std::future::ready(())
-        })
-        .await;
-    Fatal::Ended(kind_name)
-}
-
-impl Context {
-    /// The object, where its text fits our types and it is not being deleted.
-    fn readable<'a, K: Resource<DynamicType = ()>>(&self, object: &'a Guarded<K>) -> Option<&'a K> {
-        match &object.0 {
-            Ok(object) if object.meta().deletion_timestamp.is_some() => None,
-            Ok(object) => Some(object),
-            Err(error) => {
-                tracing::warn!(
-                    kind = %K::kind(&()),
-                    namespace = error.metadata.namespace,
-                    name = error.metadata.name,
-                    error = error.error,
-                    "left alone: it was stored under another version of its definition; correct and apply it again"
-                );
-                None
-            }
-        }
-    }
-
-    /// The key result as the watch shows it; None where it is gone, unreadable or older than our own last write.
-    fn key_result(&self, key: &Key) -> Option<OkrKeyResult> {
-        self.current(key, self.key_results.get(&key.namespace, &key.name)?)
-    }
-
-    /// The same of a connection.
-    fn connection(&self, key: &Key) -> Option<BigQueryConnection> {
-        self.current(key, self.connections.get(&key.namespace, &key.name)?)
-    }
-
-    fn current<K: Resource<DynamicType = ()> + Clone>(&self, key: &Key, object: Arc<Guarded<K>>) -> Option<K> {
-        self.readable(&object).filter(|object| !self.writes.is_outdated(key, object.meta())).cloned()
-    }
-
-    /// Waits until all connections, and the labels that they select namespaces by, have been listed. Key results that
-    /// were decided before would lose their connection, and be synced once more when it appears.
-    async fn connections_known(&self) {
+impl Objects {
+    /// Waits until all that exists has been listed. Key results that were decided before would lose their connection, and
+    /// be synced once more when it appears.
+    async fn listed(&self) {
+        self.key_results.listed().await;
         self.connections.listed().await;
         if let Some(namespaces) = &self.namespaces {
             namespaces.listed().await;
         }
     }
+}
 
-    fn all_connections(&self) -> Connections {
-        Connections(self.connections.all())
+fn wake_namespace(key_results: &Watched<OkrKeyResult>, namespace: &str) {
+    let within = key_results.store.filter_map(|key, _| (key.namespace == namespace).then(|| key.clone()));
+    key_results.agenda.wake_all(within);
+}
+
+impl Context {
+    /// The key result as the watch shows it; None where it is gone, unreadable or older than our own last write.
+    fn key_result(&self, key: &Key) -> Option<OkrKeyResult> {
+        self.current(key, self.objects.key_results.store.get(key)?)
+    }
+
+    /// The same of a connection.
+    fn connection(&self, key: &Key) -> Option<BigQueryConnection> {
+        self.current(key, self.objects.connections.store.get(key)?)
+    }
+
+    fn current<K: Resource>(&self, key: &Key, object: K) -> Option<K> {
+        (!store::is_leaving(&object) && !self.writes.is_outdated(key, object.meta())).then_some(object)
+    }
+
+    fn all_connections(&self) -> Vec<Arc<BigQueryConnection>> {
+        self.objects.connections.store.filter_map(|_, connection| Some(Arc::clone(connection)))
     }
 
     fn namespace_labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
-        self.namespaces.as_ref()?.labels(namespace)
+        self.objects.namespaces.as_ref()?.labels(namespace)
     }
 
-    /// How many key results use `connection`; None until they have been listed.
-    fn linked_key_results(&self, connection: &BigQueryConnection) -> Option<u32> {
-        let uses = |key_result: &Arc<Guarded<OkrKeyResult>>| {
-            let status = key_result.0.as_ref().ok().and_then(|key_result| key_result.status.as_ref());
-            let chosen = status.and_then(|status| status.connection.as_ref());
-            chosen.is_some_and(|chosen| Some(&chosen.uid) == connection.metadata.uid.as_ref())
-        };
-        let count = || self.key_results.all().iter().filter(|one| uses(one)).count();
-        self.key_results.is_listed().then(|| u32::try_from(count()).unwrap_or(u32::MAX))
+    /// How many key results use `connection`.
+    fn linked_key_results(&self, connection: &BigQueryConnection) -> u32 {
+        let uid = connection.metadata.uid.as_deref();
+        let users = self
+            .objects
+            .key_results
+            .store
+            .filter_map(|_, key_result| (key_result.chosen_uid.as_deref() == uid).then_some(()));
+        u32::try_from(users.len()).unwrap_or(u32::MAX)
     }
 
     /// The object is gone: what was remembered of it goes too.
@@ -330,65 +357,44 @@ impl Context {
         asked.insert(uid.to_owned(), now);
     }
 
-    /// Counts what a good query read. It also proves its connection.
+    /// Counts what a finished query read. It also proves its connection.
     fn count_bytes(&self, connection: &BigQueryConnection, bytes: u64) {
         let now = crate::clock::now();
         self.metrics.bytes_processed.inc_by(bytes);
         self.links.change(connection, |link| {
             link.known.bytes_today = connection_domain::bytes_of_day(&link.known, now).saturating_add(bytes);
             link.known.proven_at = Some(now);
+            // The row of failed checks is broken.
+            link.checks.failures = 0;
         });
     }
 
     /// Has the object looked at again.
-    fn kick(&self, key: &Key) {
+    fn wake(&self, key: Key) {
         match key.kind {
-            Kind::Connection => self.connections.kick(&key.namespace, &key.name),
-            Kind::KeyResult => self.key_results.kick(&key.namespace, &key.name),
+            Kind::Connection => self.objects.connections.agenda.wake(key),
+            Kind::KeyResult => self.objects.key_results.agenda.wake(key),
         }
     }
 
-    /// Has the key results of one namespace looked at again.
-    fn kick_namespace(&self, namespace: &str) {
-        self.kick_key_results(|key_result| key_result.metadata.namespace.as_deref() == Some(namespace));
-    }
-
-    /// Has the key results looked at again whose choice `connection` may be. Many connections begin at the same time:
-    /// were all key results meant each time, the queue of those to be looked at would grow to the product of both.
-    fn kick_users(&self, connection: &Key) {
+    /// Has the key results looked at again whose choice `connection` may be.
+    fn wake_users(&self, connection: &Key) {
         let found_from = |namespace: &str| {
             namespace == connection.namespace
                 || self.settings.shared_connection_namespaces.contains(&connection.namespace)
         };
-        self.kick_key_results(|key_result| {
-            let namespace = key_result.metadata.namespace.as_deref().unwrap_or_default();
-            match key_result.spec.big_query.as_ref().map(|source| &source.connection_ref) {
-                None => false,
-                Some(None) => found_from(namespace),
-                Some(Some(reference)) => {
+        let users = self.objects.key_results.store.filter_map(|key, key_result| {
+            let may_use = match &key_result.reference {
+                Reference::None => false,
+                Reference::Any => found_from(&key.namespace),
+                Reference::Named(reference) => {
                     reference.name == connection.name
-                        && reference.namespace.as_deref().unwrap_or(namespace) == connection.namespace
+                        && reference.namespace.as_ref().unwrap_or(&key.namespace) == &connection.namespace
                 }
-            }
+            };
+            may_use.then(|| key.clone())
         });
-    }
-
-    fn kick_key_results(&self, concerned: impl Fn(&OkrKeyResult) -> bool) {
-        for key_result in self.key_results.all().iter().filter_map(|key_result| key_result.0.as_ref().ok()) {
-            if concerned(key_result) {
-                self.kick(&Key::of(Kind::KeyResult, key_result));
-            }
-        }
-    }
-}
-
-/// All connections that exist at a moment.
-struct Connections(Vec<Arc<Guarded<BigQueryConnection>>>);
-
-impl Connections {
-    /// Those whose text fits our types.
-    fn readable(&self) -> Vec<&BigQueryConnection> {
-        self.0.iter().filter_map(|connection| connection.0.as_ref().ok()).collect()
+        self.objects.key_results.agenda.wake_all(users);
     }
 }
 

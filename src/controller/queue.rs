@@ -2,18 +2,22 @@
 //!
 //! One entry per object: asking twice for the same object is asking once. Every connection is a lane with a limit of its
 //! own, and no lane takes the last workers, so that slow queries through one connection never hold up those of another.
-//! Within a lane the order is that of [`Priority`], and namespaces take turns.
+//! Within a lane the order is that of [`Priority`], and namespaces take turns. A lane that BigQuery asked to slow down
+//! pauses by itself, see [`super::pace`].
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use kube::Resource;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Depth;
+use crate::{api::BigQueryConnection, metrics::Depth};
+
+use super::pace::Pace;
 
 /// An object of ours.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +53,13 @@ pub enum Lane {
     Connection { namespace: String, name: String },
 }
 
+impl Lane {
+    pub fn of(connection: &BigQueryConnection) -> Self {
+        let Key { namespace, name, kind: _ } = Key::of(Kind::Connection, connection);
+        Self::Connection { namespace, name }
+    }
+}
+
 /// In this order within a lane, but for a share of the starts that belongs to what is due (SPEC 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
@@ -64,6 +75,8 @@ pub struct Job {
     pub key: Key,
     /// The lane it counts in. Work in another lane must wait for its turn there.
     pub lane: Lane,
+    /// How long it waited as due work, where it is that.
+    pub waited: Option<Duration>,
     /// Fires when the work is no longer wanted.
     pub cancel: CancellationToken,
     queue: Arc<Queue>,
@@ -76,12 +89,32 @@ impl Job {
             running.query = Some(RunningQuery { uid: uid.to_owned(), fingerprint: fingerprint.to_owned() });
         }
     }
+
+    /// BigQuery asked for fewer requests: nothing more is started in the lane for a while.
+    pub fn slow_lane(&self, retry_after: Option<Duration>) {
+        self.queue.slow(&self.lane, retry_after, Instant::now());
+    }
+
+    /// BigQuery answered.
+    pub fn quicken_lane(&self) {
+        self.queue.quicken(&self.lane, Instant::now());
+    }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
         self.queue.finish(&self.key);
     }
+}
+
+/// The due work that waits in a lane.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub waiting: usize,
+    /// How long the oldest has waited.
+    pub oldest: Option<Duration>,
+    /// Whether BigQuery asked for fewer requests, and still has fewer.
+    pub slowed: bool,
 }
 
 /// Work under way.
@@ -112,12 +145,22 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: HashMap<Key, (Lane, Order)>,
+    waiting: HashMap<Key, Place>,
+    /// The places in lanes of connections that objects left to be decided without a query: they come back to them.
+    kept: HashMap<Key, Place>,
     lanes: BTreeMap<Lane, LaneState>,
     running: HashMap<Key, Running>,
     closed: bool,
     sequence: u64,
     last_served: Option<Lane>,
+}
+
+/// Where something waits.
+#[derive(Debug, Clone)]
+struct Place {
+    lane: Lane,
+    order: Order,
+    since: Instant,
 }
 
 /// By priority; within it by the round in which the namespace has its turn, then by age.
@@ -140,11 +183,21 @@ struct LaneState {
     served: BTreeMap<Priority, u64>,
     /// The last round that each namespace has something in.
     rounds: HashMap<(Priority, String), u64>,
+    pace: Pace,
 }
 
 impl LaneState {
-    fn has_room(&self, free_workers: usize) -> bool {
-        self.limit.is_none_or(|limit| self.running < limit.min(PER_FREE_WORKER * free_workers))
+    fn has_room(&self, free_workers: usize, now: Instant) -> bool {
+        let paced = self.pace.at_once(now).is_none_or(|at_once| self.running < at_once);
+        paced && self.limit.is_none_or(|limit| self.running < limit.min(PER_FREE_WORKER * free_workers))
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        self.running == 0 && self.waiting.is_empty() && self.pace.is_over(now)
+    }
+
+    fn due(&self) -> impl Iterator<Item = (&Order, &Key)> {
+        self.waiting.range((Priority::Due, 0, 0)..(Priority::Retry, 0, 0))
     }
 
     /// The place for something more of `namespace`: one for each namespace in each round.
@@ -157,8 +210,8 @@ impl LaneState {
 
     fn pop(&mut self) -> Option<Key> {
         self.starts += 1;
-        let due = || self.waiting.range((Priority::Due, 0, 0)..(Priority::Retry, 0, 0)).next();
-        let first = due().filter(|_| self.starts.is_multiple_of(DUE_EVERY)).or_else(|| self.waiting.first_key_value());
+        let due = self.due().next().filter(|_| self.starts.is_multiple_of(DUE_EVERY));
+        let first = due.or_else(|| self.waiting.first_key_value());
         let order @ (priority, round, _) = *first?.0;
         self.served.insert(priority, round);
         self.running += 1;
@@ -179,17 +232,30 @@ impl Queue {
             // Whoever finishes has the object looked at again.
             return;
         }
-        let is_placed = |(waiting_lane, (waiting_priority, ..)): &(Lane, Order)| {
-            *waiting_lane == lane && *waiting_priority <= priority
-        };
+        let is_placed = |place: &Place| place.lane == lane && place.order.0 <= priority;
         if state.waiting.get(&key).is_some_and(is_placed) {
             state.lanes.entry(lane).or_default().limit = limit;
         } else {
-            state.remove(&key);
-            state.insert(key, lane, limit, priority);
+            let left =
+                state.leave(&key).filter(|left| left.lane != Lane::Unlimited).or_else(|| state.kept.remove(&key));
+            match left {
+                Some(left) if lane == Lane::Unlimited => {
+                    state.insert(key.clone(), lane, limit, priority, Instant::now());
+                    state.kept.insert(key, left);
+                }
+                Some(left) if left.lane == lane && left.order.0 == priority => state.put(key, left, limit),
+                Some(_) | None => state.insert(key, lane, limit, priority, Instant::now()),
+            }
         }
         drop(state);
         self.work.notify_one();
+    }
+
+    /// Since when work on `key` waits in the lane of its connection, if it does, or would but for a decision in between.
+    pub fn waits_since(&self, key: &Key) -> Option<Instant> {
+        let state = self.state();
+        let waiting = state.waiting.get(key).filter(|place| place.lane != Lane::Unlimited);
+        waiting.or_else(|| state.kept.get(key)).map(|place| place.since)
     }
 
     /// Withdraws a request for work that has not begun.
@@ -234,13 +300,51 @@ impl Queue {
     /// Waits for work.
     pub async fn take(self: &Arc<Self>) -> Job {
         loop {
+            let now = Instant::now();
             // The guard ends before the await.
-            let taken = self.state().pop(self.workers);
-            if let Some((key, lane, cancel)) = taken {
+            let (taken, pause_end) = {
+                let mut state = self.state();
+                (state.pop(self.workers, now), state.pause_end(now))
+            };
+            if let Some((key, Place { lane, order, since }, cancel)) = taken {
                 self.work.notify_one();
-                return Job { key, lane, cancel, queue: Arc::clone(self) };
+                let waited = (order.0 == Priority::Due).then(|| now.saturating_duration_since(since));
+                return Job { key, lane, waited, cancel, queue: Arc::clone(self) };
             }
-            self.work.notified().await;
+            // Whoever was woken last knows of all pauses.
+            let work = self.work.notified();
+            match pause_end {
+                Some(end) => drop(tokio::time::timeout_at(end.into(), work).await),
+                None => work.await,
+            }
+        }
+    }
+
+    /// The due work that waits in `lane` at `now`.
+    pub fn backlog(&self, lane: &Lane, now: Instant) -> Backlog {
+        let state = self.state();
+        let Some(of_lane) = state.lanes.get(lane) else { return Backlog::default() };
+        let since = |key| state.waiting.get(key).map(|place: &Place| place.since);
+        let oldest = of_lane.due().filter_map(|(_, key)| since(key)).min();
+        Backlog {
+            waiting: of_lane.due().count(),
+            oldest: oldest.map(|since| now.saturating_duration_since(since)),
+            slowed: of_lane.pace.at_once(now).is_some(),
+        }
+    }
+
+    fn slow(&self, lane: &Lane, retry_after: Option<Duration>, now: Instant) {
+        let mut state = self.state();
+        // Slowed lanes outlive their work: here those go that are remembered no longer.
+        state.lanes.retain(|_, lane| !lane.is_idle(now));
+        state.lanes.entry(lane.clone()).or_default().pace.slow(retry_after, now);
+        drop(state);
+        self.work.notify_one();
+    }
+
+    fn quicken(&self, lane: &Lane, now: Instant) {
+        if let Some(lane) = self.state().lanes.get_mut(lane) {
+            lane.pace.quicken(lane.limit, now);
         }
     }
 
@@ -250,7 +354,7 @@ impl Queue {
             && let Some(lane) = state.lanes.get_mut(&running.lane)
         {
             lane.running -= 1;
-            state.drop_idle(&running.lane);
+            state.drop_idle(&running.lane, Instant::now());
         }
         drop(state);
         self.work.notify_one();
@@ -272,12 +376,12 @@ impl Depth for Queue {
 
 impl State {
     /// The first of the next lane that has room: lanes take turns.
-    fn pop(&mut self, workers: usize) -> Option<(Key, Lane, CancellationToken)> {
+    fn pop(&mut self, workers: usize, now: Instant) -> Option<(Key, Place, CancellationToken)> {
         if self.closed {
             return None;
         }
         let free = workers.saturating_sub(self.running.len());
-        let ready = |(_, lane): &(&Lane, &LaneState)| lane.has_room(free) && !lane.waiting.is_empty();
+        let ready = |(_, lane): &(&Lane, &LaneState)| lane.has_room(free, now) && !lane.waiting.is_empty();
         let lane = match &self.last_served {
             Some(last) => self
                 .lanes
@@ -289,34 +393,52 @@ impl State {
         .0
         .clone();
         let key = self.lanes.get_mut(&lane)?.pop()?;
-        self.waiting.remove(&key);
+        let place = self.waiting.remove(&key)?;
         let cancel = CancellationToken::new();
         self.last_served = Some(lane.clone());
-        self.running.insert(key.clone(), Running { query: None, cancel: cancel.clone(), lane: lane.clone() });
-        Some((key, lane, cancel))
+        self.running.insert(key.clone(), Running { query: None, cancel: cancel.clone(), lane });
+        Some((key, place, cancel))
     }
 
-    fn insert(&mut self, key: Key, lane: Lane, limit: Option<usize>, priority: Priority) {
+    /// When the first pause ends that holds something up.
+    fn pause_end(&self, now: Instant) -> Option<Instant> {
+        let waiting = self.lanes.values().filter(|lane| !lane.waiting.is_empty());
+        waiting.filter_map(|lane| lane.pace.pause_end(now)).min()
+    }
+
+    /// Puts something into a new place.
+    fn insert(&mut self, key: Key, lane: Lane, limit: Option<usize>, priority: Priority, since: Instant) {
         self.sequence += 1;
         let state = self.lanes.entry(lane.clone()).or_default();
         let order = state.place(priority, &key.namespace, self.sequence);
+        self.put(key, Place { lane, order, since }, limit);
+    }
+
+    fn put(&mut self, key: Key, place: Place, limit: Option<usize>) {
+        let state = self.lanes.entry(place.lane.clone()).or_default();
         state.limit = limit;
-        state.waiting.insert(order, key.clone());
-        self.waiting.insert(key, (lane, order));
+        state.waiting.insert(place.order, key.clone());
+        self.waiting.insert(key, place);
     }
 
     fn remove(&mut self, key: &Key) {
-        if let Some((lane, order)) = self.waiting.remove(key)
-            && let Some(state) = self.lanes.get_mut(&lane)
-        {
-            state.waiting.remove(&order);
-            self.drop_idle(&lane);
+        self.leave(key);
+        self.kept.remove(key);
+    }
+
+    /// Takes something out of its place.
+    fn leave(&mut self, key: &Key) -> Option<Place> {
+        let place = self.waiting.remove(key)?;
+        if let Some(state) = self.lanes.get_mut(&place.lane) {
+            state.waiting.remove(&place.order);
+            self.drop_idle(&place.lane, Instant::now());
         }
+        Some(place)
     }
 
     /// Lanes of connections that are gone must not pile up.
-    fn drop_idle(&mut self, lane: &Lane) {
-        if self.lanes.get(lane).is_some_and(|state| state.running == 0 && state.waiting.is_empty()) {
+    fn drop_idle(&mut self, lane: &Lane, now: Instant) {
+        if self.lanes.get(lane).is_some_and(|state| state.is_idle(now)) {
             self.lanes.remove(lane);
         }
     }
@@ -427,6 +549,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_decided_in_between_comes_back_to_its_place() {
+        let queue = Arc::new(Queue::new(99));
+        for name in ["a", "b", "c"] {
+            queue.push(key(name), lane("a"), Some(1), Priority::Due);
+        }
+        let since = queue.waits_since(&key("b"));
+        queue.push(key("b"), Lane::Unlimited, None, Priority::Asked);
+        assert_eq!((queue.depth(), queue.waits_since(&key("b"))), (3, since));
+        let decision = take(&queue).filter(|job| job.lane == Lane::Unlimited).or_else(|| take(&queue)).unwrap();
+        assert_eq!(decision.key.name, "b");
+        drop(decision);
+        queue.push(key("b"), lane("a"), Some(9), Priority::Due);
+        assert_eq!(queue.waits_since(&key("b")), since);
+        let jobs: Vec<Job> = std::iter::from_fn(|| take(&queue)).collect();
+        assert_eq!(names(&jobs).iter().position(|name| *name == "b").map(|at| names(&jobs)[at + 1]), Some("c"));
+        queue.push(key("d"), lane("a"), Some(9), Priority::Due);
+        queue.push(key("d"), Lane::Unlimited, None, Priority::Asked);
+        queue.remove(&key("d"));
+        assert_eq!(queue.waits_since(&key("d")), None);
+    }
+
+    #[test]
     fn slow_queries_leave_workers_to_others_whatever_their_limit() {
         let queue = Arc::new(Queue::new(8));
         for index in 0..20 {
@@ -440,6 +584,83 @@ mod tests {
         let decide = take(&queue).unwrap();
         assert_eq!(names(&[other, decide]), ["b", "decide"]);
         assert!(take(&queue).is_none());
+    }
+
+    /// What a worker that looks at `now` takes.
+    fn take_at(queue: &Queue, now: Instant) -> Option<String> {
+        queue.state().pop(queue.workers, now).map(|(key, ..)| key.name)
+    }
+
+    #[test]
+    fn a_limited_lane_pauses_and_another_goes_on() {
+        let now = Instant::now();
+        let queue = Queue::new(99);
+        for name in ["a1", "a2", "a3", "a4", "a5"] {
+            queue.push(key(name), lane("a"), Some(8), Priority::Due);
+        }
+        assert_eq!(take_at(&queue, now).as_deref(), Some("a1"));
+        queue.slow(&lane("a"), Some(Duration::from_secs(30)), now);
+        queue.push(key("b1"), lane("b"), Some(8), Priority::Retry);
+        assert_eq!(take_at(&queue, now).as_deref(), Some("b1"));
+        queue.finish(&key("a1"));
+        assert_eq!(take_at(&queue, now + Duration::from_secs(29)), None);
+        assert_eq!(queue.state().pause_end(now), Some(now + Duration::from_secs(30)));
+        let later = now + Duration::from_secs(30);
+        assert_eq!(take_at(&queue, later).as_deref(), Some("a2"));
+        assert_eq!(take_at(&queue, later), None, "one after the other at first");
+        queue.quicken(&lane("a"), later);
+        assert_eq!(take_at(&queue, later).as_deref(), Some("a3"));
+        assert_eq!(take_at(&queue, later), None, "two at once after a good answer");
+    }
+
+    #[test]
+    fn a_pace_survives_a_lane_without_work_but_not_for_ever() {
+        let now = Instant::now();
+        let queue = Queue::new(99);
+        queue.push(key("a1"), lane("a"), Some(8), Priority::Due);
+        assert!(take_at(&queue, now).is_some());
+        queue.slow(&lane("a"), Some(Duration::from_secs(30)), now);
+        queue.finish(&key("a1"));
+        queue.push(key("a2"), lane("a"), Some(8), Priority::New);
+        assert_eq!(take_at(&queue, now), None);
+        queue.remove(&key("a2"));
+        queue.slow(&lane("b"), None, now + Duration::from_secs(3600));
+        assert_eq!(queue.state().lanes.keys().collect::<Vec<_>>(), [&lane("b")]);
+    }
+
+    #[test]
+    fn the_backlog_is_what_is_due_and_waits() {
+        let queue = Arc::new(Queue::new(99));
+        let now = Instant::now();
+        assert_eq!(queue.backlog(&lane("a"), now), Backlog::default());
+        for (name, priority) in
+            [("1", Priority::Due), ("2", Priority::Due), ("3", Priority::New), ("4", Priority::Retry)]
+        {
+            queue.push(key(name), lane("a"), Some(9), priority);
+        }
+        // Asked for again, it goes on waiting.
+        queue.push(key("1"), lane("a"), Some(9), Priority::Due);
+        let backlog = queue.backlog(&lane("a"), now + Duration::from_secs(120));
+        assert_eq!((backlog.waiting, backlog.oldest.map(|oldest| oldest.as_secs() / 60)), (2, Some(1)));
+        let waited: Vec<bool> = std::iter::from_fn(|| take(&queue)).map(|job| job.waited.is_some()).collect();
+        assert_eq!(waited, [false, true, true, false]);
+        assert_eq!(queue.backlog(&lane("a"), now), Backlog::default());
+    }
+
+    #[tokio::test]
+    async fn a_worker_wakes_when_a_pause_ends() {
+        let queue = Arc::new(Queue::new(2));
+        queue.push(key("a1"), lane("a"), Some(2), Priority::Due);
+        let first = queue.take().await;
+        let waiting = tokio::spawn({
+            let queue = Arc::clone(&queue);
+            async move { queue.take().await.key.name.clone() }
+        });
+        queue.push(key("a2"), lane("a"), Some(2), Priority::Due);
+        first.slow_lane(Some(Duration::from_millis(50)));
+        drop(first);
+        let taken = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+        assert_eq!(taken.expect("nobody woke").unwrap(), "a2");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,230 +1,302 @@
-//! What is watched and kept in memory, and how long a watch may fail.
+//! What is watched for as long as the process lives, and how long a watch may fail.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt::Debug,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use futures::{Stream, StreamExt, channel::mpsc, stream::BoxStream};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::{NamespaceResourceScope, PartialObjectMeta},
     runtime::{
-        PredicateConfig, WatchStreamExt, predicates,
-        reflector::{self, ObjectRef, Store},
-        watcher::{self, watcher},
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
     },
 };
-use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Guarded, chain, lock};
+use crate::metrics::Metrics;
+
+use super::{
+    Fatal,
+    agenda::Agenda,
+    chain, lock,
+    queue::Key,
+    store::{Arrived, Keep, Store},
+};
 
 /// A watch that fails for longer than this is not going to be mended by waiting: the process ends, loudly.
 const LONGEST_FAILURE: Duration = Duration::from_secs(300);
 
-/// A watch without an error for this long has recovered: retries are at most half a minute apart.
-const RECOVERED_AFTER: Duration = Duration::from_secs(90);
+/// A call to the API server that says nothing for this long has hung: a watch says something (a bookmark) every minute.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The objects of one kind, one store for each namespace that is worked in, or one for all.
-pub struct Watched<K: Resource<DynamicType = ()> + 'static> {
-    scopes: BTreeMap<Option<String>, Scope<K>>,
+/// A watch without an error for this long has recovered: retries are at most half a minute apart, and one that hangs is
+/// an error after [`READ_TIMEOUT`].
+const RECOVERED_AFTER: Duration = Duration::from_secs(180);
+
+/// How often to look whether a namespace has come to exist.
+const NAMESPACE_AGAIN: Duration = Duration::from_secs(60);
+
+/// The objects of one kind, and when each is looked at next.
+pub struct Watched<K: Keep> {
+    pub store: Store<K>,
+    pub agenda: Agenda,
+    scopes: BTreeMap<Scope, Listed>,
 }
 
-struct Scope<K: Resource<DynamicType = ()> + 'static> {
-    store: Store<Guarded<K>>,
-    kicks: Kicks<K>,
-    listed: Listed,
-}
+/// A namespace, or all.
+type Scope = Option<String>;
 
-/// Fires once the store holds all that exists. `Store::wait_until_ready` wakes one waiter only, and that is the
-/// controller's own.
+/// Fires once the store holds all that exists, or once it is known that the namespace cannot be read.
 type Listed = CancellationToken;
-
-fn tell_listed<T>(listed: &Listed) -> impl FnMut(&watcher::Result<watcher::Event<T>>) + use<T> {
-    let listed = listed.clone();
-    move |event| {
-        if let Ok(watcher::Event::InitDone) = event {
-            listed.cancel();
-        }
-    }
-}
-
-type Kicks<K> = mpsc::UnboundedSender<ObjectRef<Guarded<K>>>;
-
-/// What one controller loop runs on.
-pub struct Loop<K: Resource<DynamicType = ()> + 'static> {
-    pub objects: BoxStream<'static, watcher::Result<Guarded<K>>>,
-    pub store: Store<Guarded<K>>,
-    /// Objects to be looked at again.
-    pub kicks: mpsc::UnboundedReceiver<ObjectRef<Guarded<K>>>,
-}
 
 impl<K> Watched<K>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + 'static,
+    K: Keep + Debug + Send + Sync,
 {
-    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Guarded<K>>> {
-        self.scope(namespace)?.store.get(&ObjectRef::new(name).within(namespace))
-    }
-
-    pub fn all(&self) -> Vec<Arc<Guarded<K>>> {
-        self.scopes.values().flat_map(|scope| scope.store.state()).collect()
+    pub fn new(scopes: &BTreeSet<Scope>) -> Self {
+        let scopes = scopes.iter().map(|scope| (scope.clone(), Listed::new())).collect();
+        Self { store: Store::default(), agenda: Agenda::default(), scopes }
     }
 
     /// Waits until the objects that exist have been listed: until then one that is missing may only be unknown.
     pub async fn listed(&self) {
-        for scope in self.scopes.values() {
-            scope.listed.cancelled().await;
+        for listed in self.scopes.values() {
+            listed.cancelled().await;
         }
     }
 
-    pub fn is_listed(&self) -> bool {
-        self.scopes.values().all(|scope| scope.listed.is_cancelled())
-    }
-
-    /// Has the object looked at again.
-    pub fn kick(&self, namespace: &str, name: &str) {
-        if let Some(scope) = self.scope(namespace) {
-            // The receiver ends with its loop, and the process with that.
-            let _ = scope.kicks.unbounded_send(ObjectRef::new(name).within(namespace));
+    /// Begins to watch, in every scope.
+    pub fn watch(self: &Arc<Self>, client: &Client, metrics: &Arc<Metrics>, tasks: &mut JoinSet<Fatal>) {
+        for (scope, listed) in &self.scopes {
+            let api: Api<Arrived<K>> = match scope {
+                None => Api::all(client.clone()),
+                Some(namespace) => Api::namespaced(client.clone(), namespace),
+            };
+            let watched = Arc::clone(self);
+            let follow = Follow { scope: scope.clone(), listed: listed.clone(), metrics: Arc::clone(metrics) };
+            tasks.spawn(async move { follow.run(api, &watched).await });
         }
     }
 
-    fn scope(&self, namespace: &str) -> Option<&Scope<K>> {
-        self.scopes.get(&None).or_else(|| self.scopes.get(&Some(namespace.to_owned())))
+    fn take(&self, scope: &Scope, listing: &mut HashSet<Key>, event: Event<Arrived<K>>) {
+        match event {
+            Event::Init => listing.clear(),
+            Event::InitApply(object) => {
+                let key = self.store.put(object);
+                listing.insert(key.clone());
+                self.agenda.wake(key);
+            }
+            Event::InitDone => {
+                let gone = self.store.retain(scope.as_deref(), listing);
+                *listing = HashSet::new();
+                self.agenda.wake_all(gone);
+            }
+            Event::Apply(object) => self.agenda.wake(self.store.put(object)),
+            Event::Delete(object) => {
+                let key = Key::of(K::KIND, &object);
+                self.store.remove(&key);
+                self.agenda.wake(key);
+            }
+        }
+    }
+}
+
+/// One watch.
+struct Follow {
+    scope: Scope,
+    listed: Listed,
+    metrics: Arc<Metrics>,
+}
+
+impl Follow {
+    /// Ends with a failure that waiting does not mend.
+    async fn run<K>(self, api: Api<Arrived<K>>, watched: &Watched<K>) -> Fatal
+    where
+        K: Keep + Debug + Send + Sync,
+    {
+        let kind = kind_name::<K>();
+        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut failure = Failure::default();
+        let mut listing = HashSet::new();
+        let mut readable = true;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    failure = Failure::default();
+                    let is_listed = matches!(event, Event::InitDone);
+                    watched.take(&self.scope, &mut listing, event);
+                    if is_listed {
+                        self.listed.cancel();
+                        if !std::mem::replace(&mut readable, true) {
+                            tracing::info!(kind, namespace = self.scope, "the namespace can be read now");
+                            self.tell(true);
+                        }
+                    }
+                }
+                // Someone may yet make the namespace, or give us the rights in it: the others are not to wait for that.
+                Err(error) if self.scope.is_some() && is_out_of_reach(&error) => {
+                    if std::mem::replace(&mut readable, false) {
+                        tracing::warn!(
+                            kind,
+                            namespace = self.scope,
+                            error = chain(&error),
+                            "a namespace of --namespaces cannot be read: it does not exist yet, or the operator has no Role in it; it is tried again"
+                        );
+                        self.tell(false);
+                    }
+                    self.listed.cancel();
+                }
+                Err(error) => {
+                    self.metrics.watch_failed(kind);
+                    tracing::warn!(kind, error = chain(&error), "a watch failed; it is tried again");
+                    if failure.again(Instant::now()) > LONGEST_FAILURE {
+                        return Fatal::Watch(kind);
+                    }
+                }
+            }
+        }
+        Fatal::Ended(kind)
+    }
+
+    fn tell(&self, readable: bool) {
+        if let Some(namespace) = &self.scope {
+            self.metrics.namespace_readable(namespace, readable);
+        }
+    }
+}
+
+/// What the API server says of a namespace that is not there, or not ours to read.
+fn is_out_of_reach(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 403 | 404),
+        watcher::Error::WatchError(status) => matches!(status.code, 403 | 404),
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => false,
     }
 }
 
 /// Each namespace to work in, once, or all together.
-pub fn scopes(namespaces: &[String]) -> BTreeSet<Option<String>> {
+pub fn scopes(namespaces: &[String]) -> BTreeSet<Scope> {
     match namespaces {
         [] => [None].into(),
         some => some.iter().cloned().map(Some).collect(),
     }
 }
 
-/// Begins to watch a kind.
-pub fn watched<K>(client: &Client, scopes: &BTreeSet<Option<String>>, health: &Health) -> (Watched<K>, Vec<Loop<K>>)
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
-{
-    let mut watched = BTreeMap::new();
-    let mut loops = Vec::new();
-    for scope in scopes {
-        let api: Api<Guarded<K>> = match scope {
-            None => Api::all(client.clone()),
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-        };
-        let (store, writer) = reflector::store();
-        let (kicks, receiver) = mpsc::unbounded();
-        let listed = Listed::new();
-        let objects = health
-            .observe(watcher(api, watcher::Config::default()).default_backoff(), kind_name::<K>())
-            .modify(drop_what_nobody_reads)
-            .reflect(writer)
-            .inspect(tell_listed(&listed))
-            .touched_objects()
-            .boxed();
-        watched.insert(scope.clone(), Scope { store: store.clone(), kicks, listed });
-        loops.push(Loop { objects, store, kicks: receiver });
+/// Says of a namespace that it does not exist, and when it does. An empty list alone does not tell.
+pub async fn until_it_exists(client: Client, namespace: String, metrics: Arc<Metrics>) {
+    let api: Api<Namespace> = Api::all(client);
+    let mut told = false;
+    loop {
+        match tokio::time::timeout(READ_TIMEOUT, api.get_metadata_opt(&namespace)).await {
+            Ok(Ok(None)) => {
+                metrics.namespace_readable(&namespace, false);
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(
+                        namespace,
+                        "a namespace of --namespaces does not exist; it is picked up when it does"
+                    );
+                }
+            }
+            Ok(Ok(Some(_))) => {
+                if told {
+                    metrics.namespace_readable(&namespace, true);
+                    tracing::info!(namespace, "the namespace exists now");
+                }
+                return;
+            }
+            // Without the right to ask, the watches tell.
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => return,
+            Ok(Err(_)) | Err(_) => {}
+        }
+        tokio::time::sleep(NAMESPACE_AGAIN).await;
     }
-    (Watched { scopes: watched }, loops)
 }
 
 /// The labels of all namespaces.
+#[derive(Default)]
 pub struct Namespaces {
-    store: Store<PartialObjectMeta<Namespace>>,
+    labels: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     listed: Listed,
 }
 
 impl Namespaces {
     pub fn labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
-        let found = self.store.get(&ObjectRef::new(namespace))?;
-        Some(found.metadata.labels.clone().unwrap_or_default())
+        lock(&self.labels).get(namespace).cloned()
     }
 
     /// Waits until the namespaces that exist have been listed.
     pub async fn listed(&self) {
         self.listed.cancelled().await;
     }
+
+    /// Watches for ever; `changed` is told of each namespace whose labels are new.
+    pub async fn watch(&self, client: Client, metrics: &Metrics, changed: impl Fn(&str)) -> Fatal {
+        let kind = "Namespace";
+        let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
+        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut failure = Failure::default();
+        let mut listing = HashSet::new();
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    metrics.watch_failed(kind);
+                    tracing::warn!(kind, error = chain(&error), "a watch failed; it is tried again");
+                    if failure.again(Instant::now()) > LONGEST_FAILURE {
+                        return Fatal::Watch(kind);
+                    }
+                    continue;
+                }
+            };
+            failure = Failure::default();
+            match event {
+                Event::Init => listing.clear(),
+                Event::InitApply(namespace) => {
+                    listing.insert(namespace.name_any());
+                    self.put(&namespace, &changed);
+                }
+                Event::InitDone => {
+                    lock(&self.labels).retain(|name, _| listing.contains(name));
+                    self.listed.cancel();
+                }
+                Event::Apply(namespace) => self.put(&namespace, &changed),
+                Event::Delete(namespace) => {
+                    lock(&self.labels).remove(&namespace.name_any());
+                }
+            }
+        }
+        Fatal::Ended(kind)
+    }
+
+    fn put(&self, namespace: &PartialObjectMeta<Namespace>, changed: impl Fn(&str)) {
+        let name = namespace.name_any();
+        let labels = namespace.metadata.labels.clone().unwrap_or_default();
+        let before = lock(&self.labels).insert(name.clone(), labels.clone());
+        if before != Some(labels) {
+            changed(&name);
+        }
+    }
 }
 
-/// Begins to watch the labels of all namespaces. The stream names each namespace whose labels changed.
-pub fn namespaces(client: &Client, health: &Health) -> (Namespaces, BoxStream<'static, String>) {
-    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let (store, writer) = reflector::store();
-    let listed = Listed::new();
-    // A namespace that changes often changes its annotations or status; the memory of its labels must outlast that.
-    let for_a_day = PredicateConfig::default().ttl(Duration::from_secs(24 * 3600));
-    let changes = health
-        .observe(watcher(api, watcher::Config::default()).default_backoff(), "Namespaces")
-        .modify(drop_what_nobody_reads)
-        .reflect(writer)
-        .inspect(tell_listed(&listed))
-        .touched_objects()
-        .predicate_filter(predicates::labels, for_a_day)
-        .filter_map(|namespace| std::future::ready(namespace.ok().map(|namespace| namespace.name_any())))
-        .boxed();
-    (Namespaces { store, listed }, changes)
-}
-
-/// managedFields alone are larger than most of our objects.
-fn drop_what_nobody_reads<K: Resource>(object: &mut K) {
-    object.managed_fields_mut().clear();
-    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
-}
-
-fn kind_name<K: Resource<DynamicType = ()>>() -> &'static str {
+fn kind_name<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>() -> &'static str {
     match K::kind(&()) {
         std::borrow::Cow::Borrowed(kind) => kind,
         std::borrow::Cow::Owned(_) => "objects",
     }
 }
 
-/// Tells when a watch has failed for too long. A watch is judged by its errors: one that works may be quiet for hours.
-#[derive(Clone)]
-pub struct Health(Arc<Mutex<Option<oneshot::Sender<&'static str>>>>);
-
-impl Health {
-    /// The receiver gets the kind whose watch failed for too long.
-    pub fn new() -> (Self, oneshot::Receiver<&'static str>) {
-        let (sender, receiver) = oneshot::channel();
-        (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
-    }
-
-    fn observe<S, T>(&self, stream: S, kind: &'static str) -> impl Stream<Item = watcher::Result<T>> + use<S, T>
-    where
-        S: Stream<Item = watcher::Result<T>>,
-    {
-        let health = self.clone();
-        let mut failure = Failure::default();
-        stream.inspect(move |event| match event {
-            Ok(_) => failure = Failure::default(),
-            Err(error) => {
-                tracing::warn!(kind, error = chain(error), "a watch failed; it is tried again");
-                if failure.again(Instant::now()) > LONGEST_FAILURE
-                    && let Some(sender) = lock(&health.0).take()
-                {
-                    // Nobody listens any more only where the process ends already.
-                    let _ = sender.send(kind);
-                }
-            }
-        })
-    }
-}
-
-/// Errors of a watch that follow on one another.
+/// Errors of a watch that follow on one another. A watch is judged by them: one that works may be quiet for hours.
 #[derive(Debug, Default)]
 struct Failure(Option<(Instant, Instant)>);
 
@@ -257,7 +329,7 @@ mod tests {
         let mut failure = Failure::default();
         assert_eq!(failure.again(at(0)), Duration::ZERO);
         assert_eq!(failure.again(at(60)), Duration::from_secs(60));
-        assert_eq!(failure.again(at(120)), Duration::from_secs(120));
-        assert_eq!(failure.again(at(300)), Duration::ZERO, "it had recovered in between");
+        assert_eq!(failure.again(at(200)), Duration::from_secs(200));
+        assert_eq!(failure.again(at(380)), Duration::ZERO, "it had recovered in between");
     }
 }

@@ -17,7 +17,9 @@ use crate::{domain::event::Transition, metrics::Metrics};
 
 use super::{
     apply::{self, ApplyError},
-    chain, lock,
+    chain,
+    leadership::Reign,
+    lock,
     queue::Key,
     until,
 };
@@ -26,6 +28,7 @@ use super::{
 pub struct Writes {
     client: Client,
     metrics: Arc<Metrics>,
+    reign: Reign,
     /// The newest resourceVersion that a write of ours made or met, until the watch shows it: no decision is made on an
     /// older object.
     seen: Mutex<HashMap<Key, u64>>,
@@ -40,6 +43,8 @@ pub enum Unwritten<K> {
     Changed(Box<K>),
     /// The API server would say the same again; the object is left alone for a while.
     Refused,
+    /// This process leads no longer: what is to be written is another's to decide.
+    Deposed,
 }
 
 /// A status that the API server would not have.
@@ -49,13 +54,12 @@ struct Refusal {
     until: Timestamp,
 }
 
-/// A status that is refused stays refused until a person mends the object, its definition or our rights. Each new try
-/// may cost a query, as the answer is lost.
+/// A status that is refused stays refused until a person mends the object, its definition or our rights.
 const LEFT_ALONE: SignedDuration = SignedDuration::from_mins(15);
 
 impl Writes {
-    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, metrics, seen: Mutex::default(), refused: Mutex::default() }
+    pub fn new(client: Client, metrics: Arc<Metrics>, reign: Reign) -> Self {
+        Self { client, metrics, reign, seen: Mutex::default(), refused: Mutex::default() }
     }
 
     /// Writes a status that was decided on `object`, waiting out an API server that does not answer.
@@ -66,7 +70,8 @@ impl Writes {
     {
         let mut wait = Duration::from_secs(1);
         loop {
-            let error = match apply::status(&self.client, object, status).await {
+            let Some(limit) = self.reign.write_timeout(apply::CALL_TIMEOUT) else { return Err(Unwritten::Deposed) };
+            let error = match apply::status(&self.client, object, status, limit).await {
                 Ok(version) => {
                     self.metrics.written(&K::kind(&()), "written");
                     self.saw(key, Some(&version));
@@ -108,7 +113,10 @@ impl Writes {
                 "a status could not be written; trying again in {} s",
                 wait.as_secs()
             );
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.reign.ended().cancelled_owned() => return Err(Unwritten::Deposed),
+            }
             wait = (wait * 2).min(Duration::from_secs(30));
         }
     }
@@ -119,6 +127,9 @@ impl Writes {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         for transition in transitions {
+            if !self.reign.is_leading() {
+                return;
+            }
             if let Err(error) = apply::event(&self.client, object, &transition).await {
                 tracing::warn!(
                     kind = %K::kind(&()),

@@ -7,6 +7,7 @@ pub const STALLED: &str = "Stalled";
 pub const RECONCILING: &str = "Reconciling";
 pub const ON_TRACK: &str = "OnTrack";
 pub const FRESH: &str = "Fresh";
+pub const SATURATED: &str = "Saturated";
 
 /// A condition's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

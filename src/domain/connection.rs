@@ -9,7 +9,7 @@ use crate::api::{
 
 use super::{
     calendar::{self, whole_seconds},
-    conditions::{self, Following, READY, RECONCILING, STALLED, Truth},
+    conditions::{self, Following, READY, RECONCILING, SATURATED, STALLED, Truth},
     event::Transition,
     schedule,
 };
@@ -91,6 +91,26 @@ impl ConnectionReason {
     }
 }
 
+/// A reason of the `Saturated` condition: what lets too little through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SaturatedReason {
+    /// The limits of the connection or of the operator.
+    DueWorkWaits,
+    /// BigQuery, which asked for fewer requests.
+    RateLimited,
+}
+
+impl SaturatedReason {
+    pub const ALL: [SaturatedReason; 2] = [SaturatedReason::DueWorkWaits, SaturatedReason::RateLimited];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            SaturatedReason::DueWorkWaits => "DueWorkWaits",
+            SaturatedReason::RateLimited => "RateLimited",
+        }
+    }
+}
+
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -132,7 +152,26 @@ pub struct Checks {
     pub last: Option<Timestamp>,
     /// Failed ones since the last good one.
     pub failures: u32,
+    /// When a query last failed in a way that says nothing of whose fault it is.
+    pub suspected_at: Option<Timestamp>,
 }
+
+/// The due queries of a connection, as the queue sees them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    pub waiting: usize,
+    /// How long the oldest has waited.
+    pub oldest: Option<SignedDuration>,
+    /// When one that had waited longer than [`LATE`] was last seen, still waiting or at its start.
+    pub late_at: Option<Timestamp>,
+    /// Whether BigQuery asked for fewer requests, and still gets fewer.
+    pub slowed: bool,
+}
+
+/// SPEC 4: while due queries fit, none starts later than its slot by more than a minute.
+pub const LATE: SignedDuration = SignedDuration::from_mins(1);
+/// `Saturated` ends only after so long without a late query: many slots may fall into one minute and few into the next.
+const CALM: SignedDuration = SignedDuration::from_mins(5);
 
 /// SPEC 1: a failed check is repeated after 1 and 2 minutes, then every 5.
 const CHECK_STEPS: [SignedDuration; 2] = [SignedDuration::from_mins(1), SignedDuration::from_mins(2)];
@@ -141,6 +180,8 @@ const CHECK_LATER: SignedDuration = SignedDuration::from_mins(5);
 const CHECK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 /// SPEC 1: `Unavailable` turns Ready False only at the third in a row.
 const UNAVAILABLE_SHOWN: u32 = 3;
+/// SPEC 1: a query's failure has the connection checked at most once a minute.
+pub const DOUBTS_APART: SignedDuration = SignedDuration::from_mins(1);
 
 /// When the next check is due: not after `now` means now.
 pub fn next_check(
@@ -158,10 +199,16 @@ pub fn next_check(
             calendar::after(last, CHECK_STEPS.get(index).copied().unwrap_or(CHECK_LATER))
         }
         (_, _) if !is_ready(connection) => now,
-        // A proof from the future is none: it may come from a status that others wrote into.
-        (last, _) => last
-            .max(proven_at.filter(|proven| *proven <= now))
-            .map_or(now, |proven| calendar::after(proven, CHECK_AGAIN)),
+        (last, _) => {
+            // A proof from the future is none: it may come from a status that others wrote into.
+            let Some(proven) = last.max(proven_at.filter(|proven| *proven <= now)) else { return now };
+            let routine = calendar::after(proven, CHECK_AGAIN);
+            // One check for all that failed, and none where a query went well since.
+            let suspected = checks.suspected_at.filter(|suspected| *suspected > proven);
+            let asked = suspected
+                .map(|suspected| last.map_or(suspected, |last| suspected.max(calendar::after(last, DOUBTS_APART))));
+            asked.map_or(routine, |asked| asked.min(routine))
+        }
     }
 }
 
@@ -229,6 +276,50 @@ pub fn next(
     status.observed_generation = connection.metadata.generation;
     status.conditions = verdict_conditions(connection, &before.conditions, verdict, checks, &whole_seconds(now));
     status
+}
+
+/// Says in `status`, that of `connection`, whether due work exceeds what is let through. The condition is there only
+/// while it is True, and only while the connection is in use.
+pub fn saturate(status: &mut BigQueryConnectionStatus, connection: &BigQueryConnection, load: &Load, now: Timestamp) {
+    status.conditions.retain(|condition| condition.type_ != SATURATED);
+    let in_use = !connection.spec.is_suspended() && conditions::is_true(&status.conditions, READY);
+    let late = load.late_at.is_some_and(|late| now < calendar::after(late, CALM));
+    if !(in_use && late) {
+        return;
+    }
+    let before = connection.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let waits = load.oldest.is_some_and(|oldest| oldest > LATE);
+    let limited_before =
+        conditions::find(before, SATURATED).is_some_and(|before| before.reason == SaturatedReason::RateLimited.name());
+    // After the last late query it goes on saying what it said.
+    let reason = if load.slowed || (limited_before && !waits) {
+        SaturatedReason::RateLimited
+    } else {
+        SaturatedReason::DueWorkWaits
+    };
+    let now = whole_seconds(now);
+    let following = Following { before, generation: connection.metadata.generation.unwrap_or_default(), now: &now };
+    let message = saturated_message(reason, load, connection.spec.max_concurrent_queries());
+    status.conditions.push(following.condition(SATURATED, Truth::True, reason.name(), &message));
+}
+
+fn saturated_message(reason: SaturatedReason, load: &Load, at_once: usize) -> String {
+    let what = match load.oldest {
+        Some(oldest) if oldest > LATE => {
+            format!("Due queries that wait: {}, the oldest for {} min.", load.waiting, oldest.as_mins())
+        }
+        Some(_) | None => "Due queries lately began more than a minute after their slots.".to_owned(),
+    };
+    let advice = match reason {
+        SaturatedReason::DueWorkWaits => format!(
+            "Raise spec.limits.maxConcurrentQueries (now {at_once}), or lengthen the intervals of its key results. If \
+             that does not help, raise the operator's --max-concurrent-syncs."
+        ),
+        SaturatedReason::RateLimited => "BigQuery asks for fewer requests: lengthen the intervals of its key results, \
+             or have the project's quota raised."
+            .to_owned(),
+    };
+    format!("{what} {advice}")
 }
 
 /// The event that a change of Ready deserves. The first verdict is no change where it is good.

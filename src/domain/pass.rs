@@ -2,8 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::api::MeasuredStatus;
+
 use super::{
     calendar::{self, start_of_day},
+    conditions::{self, READY, RECONCILING, STALLED},
     judgement::Gaps,
     measured::Measured,
     schedule::{self, How, Plan, Route, Why},
@@ -15,26 +18,28 @@ use super::{
 pub enum Pass {
     /// The status is to be decided again and written, without a query.
     Decide,
-    /// A query is due.
-    Attempt { why: Why, how: How },
+    /// A query is due since `at`.
+    Attempt { at: Timestamp, why: Why, how: How },
     /// Nothing before this moment; None where only a change of some object can lead to anything.
     Wait(Option<Timestamp>),
 }
 
-/// Looks at `measured`. See [`schedule::plan`] for `last_asked`.
+/// Looks at `measured`. See [`schedule::plan`] for `last_asked`; `soon` says that what is due will be sent soon.
 pub fn pass(
     measured: &Measured<'_>,
     route: &Route<'_>,
     operator: &Gaps,
     now: Timestamp,
     last_asked: Option<Timestamp>,
+    soon: bool,
 ) -> Pass {
     let plan = schedule::plan(measured, route, now, last_asked);
-    if must_decide(measured, route, operator, now) {
+    let due = matches!(plan, Plan::Attempt { at, .. } if at <= now);
+    if must_decide(measured, route, operator, now, due && soon) {
         return Pass::Decide;
     }
     match plan {
-        Plan::Attempt { at, why, how } if at <= now => Pass::Attempt { why, how },
+        Plan::Attempt { at, why, how } if at <= now => Pass::Attempt { at, why, how },
         Plan::Attempt { .. } | Plan::Hold { .. } => Pass::Wait(next_moment(measured, route, &plan, now)),
     }
 }
@@ -42,12 +47,33 @@ pub fn pass(
 /// Whether the status that was written is not that of now.
 ///
 /// Only because of a new day it is not written at once, but by the day's first sync or at a moment of its own, so that
-/// midnight does not write ten thousand objects at the same time.
-fn must_decide(measured: &Measured<'_>, route: &Route<'_>, operator: &Gaps, now: Timestamp) -> bool {
-    let differs =
-        |judged_at: Timestamp| status::next_as_of(measured, route, None, operator, now, judged_at) != *measured.status;
+/// midnight does not write ten thousand objects at the same time. Nor is it where a sync is at hand that writes all the
+/// same: after a downtime ten thousand are due and stale.
+fn must_decide(
+    measured: &Measured<'_>,
+    route: &Route<'_>,
+    operator: &Gaps,
+    now: Timestamp,
+    sync_at_hand: bool,
+) -> bool {
+    let as_of = |judged_at: Timestamp| status::next_as_of(measured, route, None, operator, now, judged_at);
+    let next = as_of(now);
+    if next == *measured.status || (sync_at_hand && only_aged(measured.status, &next)) {
+        return false;
+    }
     let changed = measured.status.observed_generation != Some(measured.generation);
-    differs(now) && (changed || day_before_its_pass(measured, now).is_none_or(differs))
+    changed || day_before_its_pass(measured, now).is_none_or(|yesterday| as_of(yesterday) != *measured.status)
+}
+
+/// Whether nothing differs but what follows from the time: no change of spec or connection, no request, and nothing that
+/// tells of the pipeline.
+fn only_aged(before: &MeasuredStatus, next: &MeasuredStatus) -> bool {
+    let same_condition = |kind| conditions::find(&before.conditions, kind) == conditions::find(&next.conditions, kind);
+    before.observed_generation == next.observed_generation
+        && before.connection == next.connection
+        && before.last_handled_refresh == next.last_handled_refresh
+        && before.last_handled_reconcile_at == next.last_handled_reconcile_at
+        && [READY, STALLED, RECONCILING].into_iter().all(same_condition)
 }
 
 /// The last second of yesterday, while today is not yet to be written.

@@ -12,6 +12,7 @@ use super::{
     conditions, fingerprint, hash,
     measured::{Measured, Source},
     reason::{Class, Reason},
+    status::Attempt,
 };
 
 /// Queries asked for by a refresh or a change are at least this far apart per key result (SPEC 4).
@@ -351,6 +352,20 @@ pub fn refresh_wanted(measured: &Measured<'_>) -> bool {
 /// SPEC 4's rule for one annotation. Its removal, or a value equal to its echo, asks for nothing.
 pub fn asks(annotation: Option<&str>, echo: Option<&str>) -> bool {
     annotation.is_some() && annotation != echo
+}
+
+/// Whether an attempt that could not be written is as good as a new one: of the same query, with no request or slot since.
+pub fn still_answers(
+    attempt: &Attempt,
+    measured: &Measured<'_>,
+    fingerprint: &str,
+    connection: &BigQueryConnection,
+    now: Timestamp,
+) -> bool {
+    attempt.fingerprint == fingerprint
+        && attempt.refresh.as_deref() == measured.refresh
+        && attempt.reconcile_at.as_deref() == measured.reconcile_at
+        && Slots::new(measured.uid, interval(measured, Some(connection))).after(attempt.ended) > now
 }
 
 /// The reason of the last attempt's failure; None after a success. A passing failure that left Ready=True shows its

@@ -9,7 +9,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::PostParams;
 
 use crate::{
-    key_file, reach, runs, stubbed,
+    dry_runs, key_file, reach, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub, TokenMode},
         cluster::{await_some, impersonate, sandbox, truth},
@@ -307,4 +307,51 @@ async fn the_bytes_of_the_day_survive_a_restart() {
     let _operator = sandbox.operator();
     sandbox.await_reason("second", "BudgetExhausted").await;
     assert_eq!(runs(&stub, "SELECT 2 AS second"), 0);
+}
+
+#[tokio::test]
+async fn bytes_count_where_the_answer_is_no_number_too() {
+    let (sandbox, stub) = stubbed("paid", Reply::rows(&[("f0_", "INT64")], &[]).bytes(600 << 20)).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let _operator = sandbox.operator();
+    sandbox.await_reason("kr", "NoRows").await;
+    let refresh = json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}});
+    sandbox.patch::<BigQueryConnection>("warehouse", refresh).await;
+    await_some("the bytes are counted", || async {
+        let connection: BigQueryConnection = sandbox.api().get("warehouse").await.unwrap();
+        connection.status?.bytes_today.filter(|bytes| *bytes == 600 << 20)
+    })
+    .await;
+    assert_eq!(stub.count("jobs.query"), 1);
+}
+
+#[tokio::test]
+async fn queries_that_find_nobody_have_their_connection_checked_once() {
+    let (sandbox, stub) = stubbed("outage", Reply::number("INT64", "47")).await;
+    let names = ["a", "b", "c", "d", "e"];
+    for name in names {
+        sandbox.apply::<OkrKeyResult>(name, reach(&format!("SELECT '{name}'"))).await;
+    }
+    let operator = sandbox.operator();
+    for name in names {
+        sandbox.await_reason(name, "Synced").await;
+    }
+    operator.stop().await;
+    stub.forget();
+    let down = || Reply::error(503, "backendError", "Try again");
+    stub.on("SELECT 1", down());
+    stub.otherwise(down());
+    for name in names {
+        sandbox.backdate(name).await;
+    }
+    let _operator = sandbox.operator();
+    for name in names {
+        let status = sandbox.await_status(name, "has failed", |status| status.consecutive_failures == Some(1)).await;
+        // The first failure of a connection, and of a query, is no news.
+        assert_eq!(truth(&status.conditions, "Ready"), "True");
+    }
+    await_some("the connection is checked", || async { (dry_runs(&stub, "SELECT 1") > 0).then_some(()) }).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((dry_runs(&stub, "SELECT 1"), stub.count("jobs.query")), (1, names.len()));
+    assert_eq!(sandbox.await_connection("warehouse", "Connected").await.status, "True");
 }

@@ -253,3 +253,37 @@ async fn a_used_up_budget_holds_queries_until_it_is_raised() {
         sandbox.await_reason(name, "Synced").await;
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_is_asked_to_slow_down_pauses_and_another_goes_on() {
+    let sandbox = sandbox("paced").await;
+    let (limited, other) = (Stub::start().await, Stub::start().await);
+    let number = || Reply::number("INT64", "1");
+    let slow_down = Reply::error(429, "rateLimitExceeded", "Exceeded rate limits").retry_after(8);
+    limited.otherwise(number());
+    limited.on("SELECT 'first'", slow_down.dry_run(number()));
+    other.otherwise(number());
+    sandbox.connect("limited", &limited.endpoint()).await;
+    sandbox.connect("other", &other.endpoint()).await;
+    let through = |connection: &str, query: &str| -> Value {
+        let mut spec = reach(query);
+        spec["bigQuery"]["connectionRef"] = json!({"name": connection});
+        spec
+    };
+    let _operator = sandbox.operator();
+    sandbox.apply::<OkrKeyResult>("first", through("limited", "SELECT 'first'")).await;
+    limited.until("jobs.query", 1).await;
+    let paused = std::time::Instant::now();
+    sandbox.await_reason("first", "RateLimited").await;
+    for name in ["second", "third"] {
+        sandbox.apply::<OkrKeyResult>(name, through("limited", &format!("SELECT '{name}'"))).await;
+    }
+    sandbox.apply::<OkrKeyResult>("beside", through("other", "SELECT 1")).await;
+    sandbox.await_reason("beside", "Synced").await;
+    assert_eq!(limited.count("jobs.query"), 1, "nothing is sent during the pause");
+    for name in ["second", "third"] {
+        sandbox.await_reason(name, "Synced").await;
+    }
+    assert!(paused.elapsed() >= Duration::from_secs(8), "{:?}", paused.elapsed());
+    assert_eq!(runs(&limited, "SELECT 'first'"), 1, "what was limited waits for its own retry");
+}

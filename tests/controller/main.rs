@@ -9,6 +9,7 @@ mod failures;
 mod identities;
 mod process;
 mod races;
+mod selection;
 mod syncing;
 
 use serde_json::{Value, json};

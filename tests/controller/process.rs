@@ -24,7 +24,7 @@ fn operator() -> Command {
 struct Process {
     child: Child,
     address: String,
-    log: std::thread::JoinHandle<String>,
+    log: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Process {
@@ -51,19 +51,31 @@ impl Process {
             log.read_to_string(&mut rest).unwrap();
             first + &rest
         });
-        Self { child, address, log }
+        Self { child, address, log: Some(log) }
     }
 
     async fn get(&self, path: &str) -> String {
         reqwest::get(format!("http://{}{path}", self.address)).await.unwrap().text().await.unwrap()
     }
 
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
     /// SIGTERM; the exit code and the log.
     fn terminate(mut self) -> (Option<i32>, String) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        self.signal("TERM");
         let code = self.child.wait().unwrap().code();
-        (code, self.log.join().unwrap())
+        (code, self.log.take().unwrap().join().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -90,6 +102,9 @@ async fn the_process_serves_health_and_metrics_and_ends_in_order() {
         // The status is seen before the answer to its write is counted.
         await_some(line, || async { process.get("/metrics").await.contains(line).then_some(()) }).await;
     }
+    sandbox.backdate("kr").await;
+    let line = "okr_operator_sync_lateness_seconds_count 1";
+    await_some(line, || async { process.get("/metrics").await.contains(line).then_some(()) }).await;
     let (code, log) = process.terminate();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(stub.cancelled().len(), 1, "the running job was cancelled at BigQuery");
@@ -117,6 +132,77 @@ async fn rows_in_an_error_reach_neither_log_nor_metric_nor_event() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_under_way_may_end_and_its_value_is_written_before_the_process_stops() {
+    let sandbox = sandbox("finish").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::slow(Duration::from_secs(4), Reply::number("INT64", "47")));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let process = Process::start(&sandbox, &[]);
+    stub.until("jobs.query", 1).await;
+    let (code, log) = process.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(sandbox.status("kr").await.value.as_deref(), Some("47"));
+    assert_eq!(stub.cancelled().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_the_process_at_once() {
+    let sandbox = sandbox("signals").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::slow(Duration::from_secs(300), Reply::number("INT64", "47")));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let process = Process::start(&sandbox, &[]);
+    stub.until("jobs.query", 1).await;
+    process.signal("TERM");
+    await_some("it says that it stops", || async { process.get("/readyz").await.contains("stopping").then_some(()) })
+        .await;
+    let started = std::time::Instant::now();
+    let (code, _) = process.terminate();
+    assert_eq!(code, Some(1));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_replicas_one_works_and_the_other_takes_over() {
+    let sandbox = sandbox("replicas").await;
+    let stub = Stub::start().await;
+    stub.otherwise(Reply::number("INT64", "47"));
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let lease = format!("--lease-name={}", sandbox.namespace);
+    let replica = || Process::start(&sandbox, &["--leader-election", &lease]);
+    let leads = async |process: &Process| {
+        let line = "okr_operator_leader 1";
+        await_some(line, || async { process.get("/metrics").await.contains(line).then_some(()) }).await;
+    };
+    let first = replica();
+    leads(&first).await;
+    let second = replica();
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    sandbox.await_reason("kr", "Synced").await;
+    assert_eq!(second.get("/readyz").await, "ok", "a standby is ready");
+    assert!(second.get("/metrics").await.contains("okr_operator_leader 0"));
+
+    let (code, log) = first.terminate();
+    let released = std::time::Instant::now();
+    assert_eq!(code, Some(0), "{log}");
+    leads(&second).await;
+    // Within 2 s on a machine that is not busy (the benchmark measures it); nobody would have to see a release after 15 s.
+    assert!(released.elapsed() < Duration::from_secs(10), "{:?}", released.elapsed());
+
+    let third = replica();
+    await_some("the third stands by", || async { (third.get("/readyz").await == "ok").then_some(()) }).await;
+    second.signal("KILL");
+    let killed = std::time::Instant::now();
+    leads(&third).await;
+    assert!(killed.elapsed() < Duration::from_secs(30), "{:?}", killed.elapsed());
+    sandbox.apply::<OkrKeyResult>("new", reach("SELECT 'new'")).await;
+    sandbox.await_reason("new", "Synced").await;
+    assert_eq!(crate::runs(&stub, "SELECT 47"), 1, "nothing that was not due was asked again");
+}
+
 #[test]
 fn crd_prints_what_is_in_the_repository() {
     let output = operator().arg("crd").output().unwrap();
@@ -129,14 +215,25 @@ fn crd_prints_what_is_in_the_repository() {
 
 #[test]
 fn what_is_wrong_on_the_command_line_is_said() {
-    let check = |arguments: &[&str], kubeconfig: &str, want: &str| {
-        let output = operator().args(arguments).env("KUBECONFIG", kubeconfig).output().unwrap();
+    let check = |arguments: &[&str], kubeconfig: &str, code: i32, want: &str| {
+        let output = operator().arg("run").args(arguments).env("KUBECONFIG", kubeconfig).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success());
+        assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(said.contains(want), "{said}");
     };
-    check(&["run", "--at-risk-threshold=-1"], "", "must not be below 0");
-    check(&["run", "--behind-threshold=many"], "", "is not a decimal");
-    check(&["run", "--log-filter=,,=,"], "", "--log-filter");
-    check(&["run", "--metrics-address=127.0.0.1:0"], "/nowhere", "set KUBECONFIG");
+    let refused = |argument: &str, want: &str| check(&[argument], "", 2, want);
+    refused("--at-risk-threshold=-1", "must not be below 0");
+    refused("--behind-threshold=many", "is not a decimal");
+    refused("--behind-threshold=30", "must not be above --at-risk-threshold");
+    refused("--log-filter=,,=,", "--log-filter");
+    refused("--log-format=xml", "json, text");
+    refused("--metrics-address=8080", "--metrics-address");
+    refused("--max-concurrent-syncs=0", "--max-concurrent-syncs");
+    refused("--namespaces=sales,Marketing", "\"Marketing\" is not a name");
+    refused("--allowed-endpoints=http://bigquery", "without scheme and path");
+    refused("--allowed-token-hosts=host:port", "is not a host");
+    refused("--leader-election=maybe", "--leader-election");
+    refused("--lease-name=", "is not a name");
+    refused("--interval=1h", "unexpected argument");
+    check(&["--metrics-address=127.0.0.1:0"], "/nowhere", 1, "set KUBECONFIG");
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use kube::{Client, client::Body};
 use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::{
     key_file, reach, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
-        cluster::{Sandbox, await_some, condition, sandbox, truth},
+        cluster::{Sandbox, await_some, condition, failure, sandbox, truth},
     },
     with_key,
 };
@@ -52,14 +52,6 @@ fn through(sandbox: &Sandbox, way: impl Fn(&Method, &str) -> Way + Send + Sync +
         }
     });
     Client::new(service, "default")
-}
-
-fn failure(code: StatusCode) -> Response<Body> {
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code.as_u16(),
-        "reason": "Test", "message": "refused by the test",
-    });
-    Response::builder().status(code).body(Body::from(serde_json::to_vec(&status).unwrap())).unwrap()
 }
 
 fn is_list(method: &Method, uri: &str, resource: &str) -> bool {
@@ -220,6 +212,24 @@ async fn a_status_that_is_refused_holds_up_nobody_else() {
     sandbox.apply::<OkrKeyResult>("good", reach("SELECT 48")).await;
     tokio::time::timeout(Duration::from_secs(10), sandbox.await_reason("good", "Synced")).await.expect("not held up");
     assert_eq!(runs(&stub, "SELECT 47"), 1, "and it is not asked again and again");
+}
+
+#[tokio::test]
+async fn what_was_refused_is_written_later_without_another_query() {
+    let (sandbox, stub) = stubbed("refused", Reply::number("INT64", "47")).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let writes = AtomicUsize::new(0);
+    let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
+        true if writes.fetch_add(1, Ordering::Relaxed) == 0 => Way::Refused(StatusCode::UNPROCESSABLE_ENTITY),
+        _ => Way::Through,
+    });
+    let _operator = sandbox.operator_through(client, |_| {});
+    await_some("the query ran", || async { (runs(&stub, "SELECT 47") == 1).then_some(()) }).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(sandbox.status("kr").await.conditions.is_empty());
+    sandbox.patch::<OkrKeyResult>("kr", json!({"spec": {"title": "Mended"}})).await;
+    assert_eq!(sandbox.await_reason("kr", "Synced").await.value.as_deref(), Some("47"));
+    assert_eq!(runs(&stub, "SELECT 47"), 1);
 }
 
 #[tokio::test]

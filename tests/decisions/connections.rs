@@ -6,7 +6,7 @@ use okr_operator::{
     domain::connection::{
         Checks,
         ConnectionReason::{self, *},
-        Known, Verdict, bytes_of_day, known_from, next, next_check,
+        Known, Load, SaturatedReason, Verdict, bytes_of_day, known_from, next, next_check, saturate,
     },
 };
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::world::{connection, hours, midnight, minutes, noon, seconds};
 /// The connection after a verdict, the `failures`-th failure in a row.
 fn after(mut connection: BigQueryConnection, reason: ConnectionReason, failures: u32) -> BigQueryConnection {
     let verdict = Verdict::new(reason, "in words".to_owned());
-    let checks = Checks { last: Some(noon(50)), failures };
+    let checks = Checks { last: Some(noon(50)), failures, suspected_at: None };
     connection.status = Some(next(&connection, Some(&verdict), &Known::default(), checks, noon(50)));
     connection
 }
@@ -80,7 +80,7 @@ fn unavailable_shows_at_the_third_in_a_row() {
 fn a_failed_check_is_repeated_after_1_and_2_minutes_and_then_every_5() {
     let check = |failures: u32, want: Timestamp| {
         let connection = after(warehouse(), PermissionDenied, failures);
-        let checks = Checks { last: Some(noon(50)), failures };
+        let checks = Checks { last: Some(noon(50)), failures, suspected_at: None };
         assert_eq!(next_check(&connection, checks, None, noon(50)), want, "{failures}");
     };
     check(1, noon(50) + minutes(1));
@@ -92,7 +92,7 @@ fn a_failed_check_is_repeated_after_1_and_2_minutes_and_then_every_5() {
 #[test]
 fn a_passed_check_or_a_good_query_counts_for_an_hour() {
     let connection = after(warehouse(), Connected, 0);
-    let checks = Checks { last: Some(noon(50)), failures: 0 };
+    let checks = Checks { last: Some(noon(50)), failures: 0, suspected_at: None };
     let now = noon(50) + minutes(30);
     assert_eq!(next_check(&connection, checks, None, now), noon(50) + hours(1));
     assert_eq!(next_check(&connection, checks, Some(now), now), now + hours(1));
@@ -102,7 +102,7 @@ fn a_passed_check_or_a_good_query_counts_for_an_hour() {
 
 #[test]
 fn a_change_or_a_request_is_checked_at_once_and_once() {
-    let checks = Checks { last: Some(noon(50)), failures: 1 };
+    let checks = Checks { last: Some(noon(50)), failures: 1, suspected_at: None };
     let now = noon(50) + seconds(1);
     let mut connection = after(warehouse(), Connected, 0);
     connection.metadata.generation = Some(2);
@@ -133,4 +133,90 @@ fn without_a_verdict_a_new_connection_is_not_written() {
     let connection = warehouse();
     let status = next(&connection, None, &Known::default(), Checks::default(), noon(50));
     assert_eq!(status, okr_operator::api::BigQueryConnectionStatus::default());
+}
+
+#[test]
+fn what_fails_through_a_connection_asks_for_one_check_of_it() {
+    let connection = after(warehouse(), Connected, 0);
+    let check = |last: Timestamp, suspected: Timestamp, proven: Option<Timestamp>, want: Timestamp| {
+        let checks = Checks { last: Some(last), failures: 0, suspected_at: Some(suspected) };
+        assert_eq!(next_check(&connection, checks, proven, noon(50) + minutes(40)), want);
+    };
+    let suspected = noon(50) + minutes(30);
+    check(noon(50), suspected, None, suspected);
+    check(suspected - seconds(20), suspected, None, suspected + seconds(40));
+    check(noon(50), suspected, Some(suspected + seconds(1)), suspected + seconds(1) + hours(1));
+    check(suspected + seconds(1), suspected, None, suspected + seconds(1) + hours(1));
+    // A process that checked nothing yet trusts the last proof.
+    let checks = Checks { suspected_at: Some(suspected), ..Checks::default() };
+    assert_eq!(next_check(&connection, checks, Some(noon(50)), suspected), suspected);
+}
+
+#[test]
+fn failing_checks_follow_their_own_steps_however_much_fails_meanwhile() {
+    let connection = after(warehouse(), Connected, 0);
+    for (failures, wait) in [(1, 1), (2, 2), (3, 5)] {
+        let checks = Checks { last: Some(noon(50)), failures, suspected_at: Some(noon(50) + seconds(5)) };
+        assert_eq!(next_check(&connection, checks, None, noon(50) + seconds(6)), noon(50) + minutes(wait));
+    }
+}
+
+/// `Saturated` of a connection with this load at a moment; None where it is absent.
+fn saturated(connection: &mut BigQueryConnection, load: Load, now: Timestamp) -> Option<(String, String)> {
+    let mut status = connection.status.clone().unwrap();
+    saturate(&mut status, connection, &load, now);
+    let found = status.conditions.iter().find(|condition| condition.type_ == "Saturated");
+    let found = found.map(|condition| {
+        assert_eq!(condition.status, "True");
+        (condition.reason.clone(), condition.message.clone())
+    });
+    connection.status = Some(status);
+    found
+}
+
+#[test]
+fn due_work_that_does_not_fit_is_said_with_what_to_do() {
+    let mut connection = after(warehouse(), Connected, 0);
+    let now = noon(50);
+    let load = Load { waiting: 12, oldest: Some(minutes(3)), late_at: Some(now), slowed: false };
+    let (reason, message) = saturated(&mut connection, load, now).unwrap();
+    assert_eq!(reason, SaturatedReason::DueWorkWaits.name());
+    assert!(message.starts_with(
+        "Due queries that wait: 12, the oldest for 3 min. Raise spec.limits.maxConcurrentQueries (now 8)"
+    ));
+    let (reason, message) = saturated(&mut connection, Load { slowed: true, ..load }, now).unwrap();
+    assert_eq!(reason, SaturatedReason::RateLimited.name());
+    assert!(message.contains("quota"), "{message}");
+}
+
+#[test]
+fn what_waits_for_less_than_a_minute_saturates_nothing() {
+    let mut connection = after(warehouse(), Connected, 0);
+    let load = Load { waiting: 12, oldest: Some(seconds(59)), late_at: None, slowed: true };
+    assert_eq!(saturated(&mut connection, load, noon(50)), None);
+}
+
+#[test]
+fn saturation_ends_after_five_calm_minutes() {
+    let mut connection = after(warehouse(), Connected, 0);
+    let load = Load { late_at: Some(noon(50)), ..Load::default() };
+    let since = |connection: &BigQueryConnection| {
+        let conditions = &connection.status.as_ref().unwrap().conditions;
+        conditions.iter().find(|condition| condition.type_ == "Saturated").unwrap().last_transition_time.0
+    };
+    saturated(&mut connection, Load { slowed: true, ..load }, noon(50)).unwrap();
+    let (reason, message) = saturated(&mut connection, load, noon(50) + minutes(4)).unwrap();
+    assert_eq!(reason, "RateLimited", "it goes on saying what it said");
+    assert!(message.starts_with("Due queries lately began"), "{message}");
+    assert_eq!(since(&connection), noon(50));
+    assert_eq!(saturated(&mut connection, load, noon(50) + minutes(5)), None);
+}
+
+#[test]
+fn what_is_not_in_use_is_not_saturated() {
+    let load = Load { waiting: 1, oldest: Some(minutes(3)), late_at: Some(noon(50)), slowed: false };
+    assert_eq!(saturated(&mut after(warehouse(), PermissionDenied, 1), load, noon(50)), None);
+    let mut suspended = connection("sales", "warehouse", json!({"suspend": true}));
+    suspended = after(suspended, Suspended, 0);
+    assert_eq!(saturated(&mut suspended, load, noon(50)), None);
 }

@@ -45,7 +45,7 @@ fn a_pass_that_waits_knows_until_when() {
 fn a_new_one_is_first_written_by_its_sync() {
     let mut world = World::new(json!({}));
     world.key_result.status = Some(serde_json::from_value(json!({"observedGeneration": -1})).unwrap());
-    assert_eq!(world.pass(), Pass::Attempt { why: Why::New, how: How::CheckedQuery });
+    assert_eq!(world.pass(), Pass::Attempt { at: world.now, why: Why::New, how: How::CheckedQuery });
     assert_eq!(world.next(None), *world.status());
     world.measures("1");
     assert!(matches!(world.pass(), Pass::Wait(_)));
@@ -140,6 +140,34 @@ fn fresh_turns_stale_by_a_timer_of_its_own() {
 }
 
 #[test]
+fn after_a_downtime_the_sync_at_hand_writes_what_grew_old() {
+    let mut world = World::synced(json!({}), "1");
+    world.wait(hours(72));
+    assert!(matches!(world.pass(), Pass::Attempt { why: Why::Slot, .. }), "a new day, and stale");
+    assert_eq!(world.pass_in_queue(), Pass::Decide, "where it has to wait");
+    let mut waiting = World { key_result: world.key_result.clone(), ..World::new(json!({})) }.at(world.now);
+    waiting.decides();
+    assert_eq!(waiting.condition("Fresh").unwrap().reason, "Stale");
+    assert!(matches!(waiting.pass_in_queue(), Pass::Attempt { why: Why::Slot, .. }));
+    world.measures("2");
+    assert!(matches!(world.pass(), Pass::Wait(_)));
+    assert_eq!(world.condition("Fresh").unwrap().reason, "Current");
+}
+
+#[test]
+fn what_did_not_only_grow_old_is_written_before_its_sync() {
+    let check = |change: fn(&mut World)| {
+        let mut world = World::synced(json!({}), "1");
+        world.wait(hours(72));
+        change(&mut world);
+        assert_eq!(world.pass(), Pass::Decide);
+    };
+    check(|world| world.changes(json!({"title": "Another"})));
+    check(|world| world.changes(json!({"bigQuery": {"query": "SELECT 2"}})));
+    check(|world| world.connection.spec.project_id = "another-project".to_owned());
+}
+
+#[test]
 fn clock_changes_neither_skip_nor_double_a_day() {
     let check = |zone: &str, from: &str, days: usize| {
         let period = json!({"startDate": "2000-01-01", "endDate": "2099-12-31", "timeZone": zone});
@@ -231,7 +259,7 @@ fn ten_days_cost_one_query_an_hour_and_one_more_write_a_day_at_most() {
 #[test]
 fn a_whole_life_by_timers_alone() {
     let mut world = World::new(json!({})).at(noon(-2));
-    assert_eq!(world.pass(), Pass::Attempt { why: Why::New, how: How::DryRun });
+    assert_eq!(world.pass(), Pass::Attempt { at: world.now, why: Why::New, how: How::DryRun });
     world.tries(okr_operator::domain::status::Outcome::DryRunPassed);
     let (attempts, writes) = live(&mut world, 35);
     assert_eq!((attempts, writes, world.ready_text().as_str()), (0, 0, "True NotStarted"));

@@ -7,8 +7,8 @@ use okr_operator::{
         Reason,
         choice::NoConnection,
         pass::Pass,
-        schedule::{How, Plan, Slots, Why},
-        status::Outcome,
+        schedule::{How, Plan, Slots, Why, still_answers},
+        status::{Attempt, Outcome},
     },
 };
 use serde_json::json;
@@ -633,7 +633,7 @@ fn a_first_sync_that_waited_for_its_connection_needs_no_write_of_its_own() {
     world.ready = false;
     world.decides();
     world.ready = true;
-    assert_eq!(world.pass(), Pass::Attempt { why: Why::New, how: How::CheckedQuery });
+    assert_eq!(world.pass(), Pass::Attempt { at: world.now, why: Why::New, how: How::CheckedQuery });
 }
 
 #[test]
@@ -738,4 +738,25 @@ fn a_request_after_the_end_that_cannot_be_served_flips_nothing() {
         let reason = Reason::ConnectionNotFound;
         world.no_connection = Some(NoConnection { reason, message: "in words".to_owned() });
     });
+}
+
+#[test]
+fn an_attempt_that_was_not_written_counts_until_something_else_is_asked_for() {
+    let counts = |world: &World, attempt: &Attempt| {
+        let fingerprint = world.fingerprint();
+        still_answers(attempt, &world.measured(), &fingerprint, &world.connection, world.now)
+    };
+    let mut world = World::new(json!({"interval": "1h"}));
+    let attempt = world.attempt(crate::world::measured("47"));
+    assert!(counts(&world, &attempt));
+    world.changes(json!({"title": "Another"}));
+    assert!(counts(&world, &attempt));
+    world.refreshes("a");
+    assert!(!counts(&world, &attempt));
+    let mut world = World::new(json!({"interval": "1h"}));
+    world.changes(json!({"bigQuery": {"query": "SELECT 2"}}));
+    assert!(!counts(&world, &attempt));
+    let mut world = World::new(json!({"interval": "1h"}));
+    world.wait(hours(1));
+    assert!(!counts(&world, &attempt), "a slot has come");
 }

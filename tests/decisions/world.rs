@@ -140,7 +140,12 @@ impl World {
     }
 
     pub fn pass(&self) -> Pass {
-        pass::pass(&self.measured(), &self.route(), &self.gaps, self.now, self.last_asked)
+        pass::pass(&self.measured(), &self.route(), &self.gaps, self.now, self.last_asked, true)
+    }
+
+    /// The same where what is due has waited for a while.
+    pub fn pass_in_queue(&self) -> Pass {
+        pass::pass(&self.measured(), &self.route(), &self.gaps, self.now, self.last_asked, false)
     }
 
     pub fn fingerprint(&self) -> String {

@@ -4,6 +4,7 @@
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
+use http::{Response, StatusCode};
 use jiff::SignedDuration;
 use k8s_openapi::{
     ByteString,
@@ -16,12 +17,13 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
     api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+    client::Body,
     core::NamespaceResourceScope,
 };
 use okr_operator::{
     api::{BigQueryConnection, Condition, MeasuredStatus, OkrKeyResult, Time, crd},
     bigquery,
-    controller::{self, Fatal, Settings},
+    controller::{self, Fatal, Settings, Signals},
     domain::{judgement::Gaps, number::integer},
     metrics::Metrics,
 };
@@ -241,11 +243,13 @@ impl Sandbox {
             external_account_folder: None,
             namespaces: vec![self.namespace.clone()],
             max_concurrent_syncs: 32,
+            candidate: None,
         };
         change(&mut settings);
         let metrics = Arc::new(Metrics::default());
-        let shutdown = CancellationToken::new();
-        let run = controller::run(client, settings, Arc::clone(&metrics), shutdown.clone());
+        let signals = Signals::default();
+        let shutdown = signals.shutdown.clone();
+        let run = controller::run(client, settings, Arc::clone(&metrics), signals);
         Operator { metrics, shutdown, task: tokio::spawn(run) }
     }
 }
@@ -281,6 +285,15 @@ pub async fn impersonate(user: &str, groups: &[&str]) -> Client {
     config.auth_info.impersonate = Some(user.to_owned());
     config.auth_info.impersonate_groups = Some(groups.iter().map(|&group| group.to_owned()).collect());
     Client::try_from(config).unwrap()
+}
+
+/// What the API server answers when it fails or refuses.
+pub fn failure(code: StatusCode) -> Response<Body> {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code.as_u16(),
+        "reason": "Test", "message": "refused by the test",
+    });
+    Response::builder().status(code).body(Body::from(serde_json::to_vec(&status).unwrap())).unwrap()
 }
 
 /// A running operator.

@@ -1,0 +1,324 @@
+//! What exists, in memory: small enough for ten thousand key results in one small pod.
+//!
+//! A key result is read a few times an hour and kept all the time, so it is kept as compressed text and unpacked at each
+//! look (some 20 µs). Connections are few and are looked at by every key result: they are kept as they are.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    marker::PhantomData,
+    sync::{Arc, Mutex},
+};
+
+use kube::{Resource, ResourceExt, api::ObjectMeta, core::NamespaceResourceScope};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::api::{BigQueryConnection, ConnectionRef, OkrKeyResult, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION};
+
+use super::{
+    lock,
+    queue::{Key, Kind},
+};
+
+/// A kind whose objects are kept.
+pub trait Keep:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + 'static
+{
+    const KIND: Kind;
+    /// The form in which an object is kept.
+    type Kept: Send + Sync;
+
+    fn keep(self) -> Self::Kept;
+    fn restore(kept: &Self::Kept) -> Option<Self>;
+}
+
+impl Keep for BigQueryConnection {
+    const KIND: Kind = Kind::Connection;
+    type Kept = Arc<Self>;
+
+    fn keep(self) -> Arc<Self> {
+        Arc::new(self)
+    }
+
+    fn restore(kept: &Arc<Self>) -> Option<Self> {
+        Some(Self::clone(kept))
+    }
+}
+
+impl Keep for OkrKeyResult {
+    const KIND: Kind = Kind::KeyResult;
+    type Kept = PackedKeyResult;
+
+    fn keep(self) -> PackedKeyResult {
+        let chosen = self.status.as_ref().and_then(|status| status.connection.as_ref());
+        PackedKeyResult {
+            chosen_uid: chosen.map(|chosen| chosen.uid.as_str().into()),
+            reference: match &self.spec.big_query {
+                None => Reference::None,
+                Some(source) => match &source.connection_ref {
+                    None => Reference::Any,
+                    Some(reference) => Reference::Named(Box::new(reference.clone())),
+                },
+            },
+            packed: Packed::new(&self),
+        }
+    }
+
+    fn restore(kept: &PackedKeyResult) -> Option<Self> {
+        kept.packed.unpack()
+    }
+}
+
+/// A key result, with what is asked of all of them at once beside it.
+pub struct PackedKeyResult {
+    /// The uid of the connection in use.
+    pub chosen_uid: Option<Box<str>>,
+    pub reference: Reference,
+    packed: Packed<OkrKeyResult>,
+}
+
+/// Which connection a key result asks for.
+pub enum Reference {
+    /// It has no query.
+    None,
+    /// Whichever is found.
+    Any,
+    Named(Box<ConnectionRef>),
+}
+
+/// An object as compressed JSON.
+struct Packed<K> {
+    bytes: Box<[u8]>,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K: serde::Serialize + DeserializeOwned> Packed<K> {
+    fn new(object: &K) -> Self {
+        // What was read from JSON can be written as such; were it not, the object would be as if it were unreadable.
+        let json = serde_json::to_vec(object).unwrap_or_default();
+        Self { bytes: lz4_flex::compress_prepend_size(&json).into_boxed_slice(), kind: PhantomData }
+    }
+
+    fn unpack(&self) -> Option<K> {
+        let json = lz4_flex::decompress_size_prepended(&self.bytes).ok()?;
+        serde_json::from_slice(&json).ok()
+    }
+}
+
+/// All objects of one kind.
+pub struct Store<K: Keep>(Mutex<HashMap<Key, K::Kept>>);
+
+impl<K: Keep> Default for Store<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Keep> Store<K> {
+    /// The object; None where it is gone or unreadable.
+    pub fn get(&self, key: &Key) -> Option<K> {
+        lock(&self.0).get(key).and_then(K::restore)
+    }
+
+    pub fn keys(&self) -> Vec<Key> {
+        lock(&self.0).keys().cloned().collect()
+    }
+
+    /// What `pick` makes of each object.
+    pub fn filter_map<T>(&self, mut pick: impl FnMut(&Key, &K::Kept) -> Option<T>) -> Vec<T> {
+        lock(&self.0).iter().filter_map(|(key, kept)| pick(key, kept)).collect()
+    }
+
+    pub fn put(&self, object: Arrived<K>) -> Key {
+        let key = Key::of(K::KIND, &object);
+        match object.object {
+            Ok(object) => {
+                let kept = object.keep();
+                lock(&self.0).insert(key.clone(), kept);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    kind = %K::kind(&()),
+                    namespace = key.namespace,
+                    name = key.name,
+                    error,
+                    "left alone: it was stored under another version of its definition; correct and apply it again"
+                );
+                lock(&self.0).remove(&key);
+            }
+        }
+        key
+    }
+
+    pub fn remove(&self, key: &Key) {
+        lock(&self.0).remove(key);
+    }
+
+    /// Removes the objects of `namespace` (None: of all) that are not among `listed`, and returns their keys.
+    pub fn retain(&self, namespace: Option<&str>, listed: &HashSet<Key>) -> Vec<Key> {
+        let mut store = lock(&self.0);
+        let within = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
+        let gone: Vec<Key> = store.keys().filter(|key| within(key) && !listed.contains(*key)).cloned().collect();
+        for key in &gone {
+            store.remove(key);
+        }
+        // A list that was once long leaves no room behind it.
+        store.shrink_to_fit();
+        gone
+    }
+}
+
+/// An object on its way from the API server to the store. One that does not fit our types must not hide the others, and
+/// what others wrote into a status is decided anew, whatever it is.
+#[derive(Debug, Clone)]
+pub struct Arrived<K> {
+    metadata: ObjectMeta,
+    pub object: Result<K, String>,
+}
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Arrived<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut value = Value::deserialize(deserializer)?;
+        drop_what_nobody_reads(&mut value);
+        let metadata = value.get("metadata").map(ObjectMeta::deserialize).transpose();
+        let metadata = metadata.map_err(serde::de::Error::custom)?.unwrap_or_default();
+        let object = K::deserialize(&value).or_else(|error| {
+            let dropped = drop_what_does_not_fit::<K>(&mut value);
+            let object = K::deserialize(&value).map_err(|_| error.to_string())?;
+            let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+            tracing::warn!(namespace, name, fields = ?dropped, "status fields that the operator did not write are decided anew");
+            Ok(object)
+        });
+        Ok(Self { metadata, object })
+    }
+}
+
+/// Drops the fields of the status that do not fit our types, and returns their names: every one of them is optional.
+fn drop_what_does_not_fit<K: DeserializeOwned>(object: &mut Value) -> Vec<String> {
+    let Some(Value::Object(status)) = object.get_mut("status").map(Value::take) else { return Vec::new() };
+    let (mut fitting, mut dropped) = (serde_json::Map::new(), Vec::new());
+    for (name, content) in status {
+        object["status"] = Value::Object([(name.clone(), content.clone())].into_iter().collect());
+        if K::deserialize(&*object).is_ok() {
+            fitting.insert(name, content);
+        } else {
+            dropped.push(name);
+        }
+    }
+    object["status"] = Value::Object(fitting);
+    dropped
+}
+
+/// managedFields alone are larger than most of our objects.
+fn drop_what_nobody_reads(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    metadata.remove("managedFields");
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.retain(|name, _| name == REFRESH_ANNOTATION || name == RECONCILE_AT_ANNOTATION);
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Resource for Arrived<K> {
+    type DynamicType = ();
+    type Scope = K::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        K::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        K::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        K::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        K::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// Whether an object is on its way out: nothing is wanted for it any more.
+pub fn is_leaving(object: &impl ResourceExt) -> bool {
+    object.meta().deletion_timestamp.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn key_result(name: &str, status: &Value) -> Value {
+        json!({
+            "apiVersion": "okr-operator.dev/v1alpha1", "kind": "OkrKeyResult",
+            "metadata": {
+                "name": name, "namespace": "sales", "uid": name, "resourceVersion": "7", "generation": 3,
+                "managedFields": [{"manager": "kubectl"}],
+                "annotations": {"okr-operator.dev/refresh": "1", "kubectl.kubernetes.io/last-applied-configuration": "{}"},
+            },
+            "spec": {"measure": {"reach": {"target": "99.950"}}, "bigQuery": {"query": "SELECT 1", "connectionRef": {"name": "warehouse"}}},
+            "status": status,
+        })
+    }
+
+    fn arrive(object: &Value) -> Arrived<OkrKeyResult> {
+        serde_json::from_value(object.clone()).unwrap()
+    }
+
+    #[test]
+    fn an_object_comes_out_as_it_went_in_but_for_what_nobody_reads() {
+        let store = Store::<OkrKeyResult>::default();
+        let status = json!({"value": "47.10", "connection": {"namespace": "sales", "name": "warehouse", "uid": "u"},
+            "history": [{"time": "2026-10-01T00:00:00Z", "value": "1e-3"}]});
+        let key = store.put(arrive(&key_result("kr", &status)));
+        let mut want = key_result("kr", &status);
+        drop_what_nobody_reads(&mut want);
+        assert_eq!(serde_json::to_value(store.get(&key).unwrap()).unwrap(), want);
+        let chosen = store.filter_map(|_, kept| kept.chosen_uid.clone());
+        assert_eq!(chosen, ["u".into()]);
+    }
+
+    #[test]
+    fn what_others_wrote_into_a_status_is_dropped_and_the_rest_stays() {
+        let store = Store::<OkrKeyResult>::default();
+        let status = json!({
+            "value": "47", "valueTime": "yesterday", "okrStatus": "Fine", "nextSyncTime": "9999-12-31T23:59:59Z",
+            "conditions": [{"type": "Ready"}], "mood": "good",
+        });
+        let key = store.put(arrive(&key_result("kr", &status)));
+        let kept = serde_json::to_value(store.get(&key).unwrap()).unwrap();
+        assert_eq!(kept["status"], json!({"value": "47"}));
+        assert_eq!(kept["metadata"]["generation"], 3);
+    }
+
+    #[test]
+    fn a_spec_that_does_not_fit_takes_the_place_of_one_that_did() {
+        let store = Store::<OkrKeyResult>::default();
+        let good = key_result("kr", &json!({}));
+        let key = store.put(arrive(&good));
+        let mut bad = good;
+        bad["spec"]["measure"] = json!("reach");
+        assert_eq!(store.put(arrive(&bad)), key);
+        assert!(store.get(&key).is_none());
+    }
+
+    #[test]
+    fn what_a_list_leaves_out_is_gone_within_its_namespace_only() {
+        let store = Store::<OkrKeyResult>::default();
+        let [first, second] = ["a", "b"].map(|name| store.put(arrive(&key_result(name, &json!({})))));
+        assert_eq!(store.retain(Some("other"), &HashSet::new()), []);
+        assert_eq!(store.retain(Some("sales"), &[first.clone()].into()), [second]);
+        assert_eq!(store.keys(), [first]);
+    }
+}

@@ -1,0 +1,156 @@
+//! `--namespaces`: Roles instead of ClusterRoles, and namespaces that are not there yet.
+
+use k8s_openapi::api::{
+    core::v1::Namespace,
+    rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject},
+};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
+    core::PartialObjectMeta,
+};
+use okr_operator::api::OkrKeyResult;
+use serde_json::json;
+
+use crate::{
+    reach, stubbed,
+    support::{
+        bigquery_stub::Reply,
+        cluster::{Sandbox, await_some, impersonate},
+    },
+};
+
+/// What the operator needs in a namespace of `--namespaces`, as README lists it.
+async fn allow(client: &Client, namespace: &str, user: &str) {
+    let rule = |group: &str, resources: &[&str], verbs: &[&str]| PolicyRule {
+        api_groups: Some(vec![group.to_owned()]),
+        resources: Some(resources.iter().map(|&name| name.to_owned()).collect()),
+        verbs: verbs.iter().map(|&verb| verb.to_owned()).collect(),
+        ..PolicyRule::default()
+    };
+    let metadata = ObjectMeta { name: Some("okr-operator".to_owned()), ..ObjectMeta::default() };
+    let role = Role {
+        metadata: metadata.clone(),
+        rules: Some(vec![
+            rule("okr-operator.dev", &["okrkeyresults", "bigqueryconnections"], &["get", "list", "watch"]),
+            rule("okr-operator.dev", &["okrkeyresults/status", "bigqueryconnections/status"], &["update"]),
+            rule("", &["secrets"], &["get"]),
+            rule("events.k8s.io", &["events"], &["create"]),
+        ]),
+    };
+    let binding = RoleBinding {
+        metadata,
+        role_ref: RoleRef {
+            api_group: "rbac.authorization.k8s.io".to_owned(),
+            kind: "Role".to_owned(),
+            name: "okr-operator".to_owned(),
+        },
+        subjects: Some(vec![Subject { kind: "User".to_owned(), name: user.to_owned(), ..Subject::default() }]),
+    };
+    let create = PostParams::default();
+    Api::<Role>::namespaced(client.clone(), namespace).create(&create, &role).await.unwrap();
+    Api::<RoleBinding>::namespaced(client.clone(), namespace).create(&create, &binding).await.unwrap();
+}
+
+#[tokio::test]
+async fn roles_suffice_and_a_namespace_that_is_not_there_holds_up_nobody() {
+    let (sandbox, stub) = stubbed("selection", Reply::number("INT64", "47")).await;
+    let user = format!("operator-{}", sandbox.namespace);
+    let late = format!("{}-late", sandbox.namespace);
+    allow(&sandbox.client, &sandbox.namespace, &user).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let operator = sandbox.operator_through(impersonate(&user, &[]).await, |settings| {
+        settings.namespaces = vec![sandbox.namespace.clone(), late.clone()];
+    });
+    sandbox.await_reason("kr", "Synced").await;
+    let metric =
+        |namespace: &str, value: u8| format!("okr_operator_namespace_unavailable{{namespace=\"{namespace}\"}} {value}");
+    let shows = async |namespace: &str, value: u8| {
+        let line = metric(namespace, value);
+        await_some(&line, || async { operator.metrics.text().unwrap().contains(&line).then_some(()) }).await;
+    };
+    shows(&late, 1).await;
+    shows(&sandbox.namespace, 0).await;
+
+    let namespaces: Api<Namespace> = Api::all(sandbox.client.clone());
+    let metadata = ObjectMeta { name: Some(late.clone()), ..ObjectMeta::default() };
+    namespaces.create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() }).await.unwrap();
+    let second = Sandbox { client: sandbox.client.clone(), namespace: late.clone() };
+    allow(&sandbox.client, &late, &user).await;
+    second.connect("warehouse", &stub.endpoint()).await;
+    second.apply::<OkrKeyResult>("kr", reach("SELECT 48")).await;
+    second.await_reason("kr", "Synced").await;
+    shows(&late, 0).await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_does_not_exist_is_told_of_also_by_whom_may_read_everything() {
+    let (sandbox, _stub) = stubbed("absent", Reply::number("INT64", "47")).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let operator = sandbox.operator_with(|settings| settings.namespaces.push("no-such-namespace".to_owned()));
+    sandbox.await_reason("kr", "Synced").await;
+    let line = "okr_operator_namespace_unavailable{namespace=\"no-such-namespace\"} 1";
+    await_some(line, || async { operator.metrics.text().unwrap().contains(line).then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn two_operators_share_a_cluster() {
+    let (first, stub) = stubbed("first", Reply::number("INT64", "47")).await;
+    let (second, _) = stubbed("second", Reply::number("INT64", "47")).await;
+    second.connect("warehouse", &stub.endpoint()).await;
+    let [one, other] = ["one", "other"].map(|name| format!("{name}-{}", first.namespace));
+    let _one = first.operator_as(&one).await;
+    let _other = second.operator_as(&other).await;
+    for sandbox in [&first, &second] {
+        sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+        sandbox.await_reason("kr", "Synced").await;
+    }
+    assert_eq!(second.audited(&one, "okrkeyresults"), []);
+    assert_eq!(first.audited(&other, "okrkeyresults"), []);
+    let _ = first.api::<OkrKeyResult>().delete("kr", &DeleteParams::default()).await;
+}
+
+#[tokio::test]
+async fn a_status_that_others_wrote_into_is_repaired() {
+    let (sandbox, stub) = stubbed("forged", Reply::number("INT64", "47")).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let _operator = sandbox.operator();
+    let good = sandbox.await_reason("kr", "Synced").await;
+    let forge = async |status: serde_json::Value| {
+        let api: Api<PartialObjectMeta<OkrKeyResult>> = Api::namespaced(sandbox.client.clone(), &sandbox.namespace);
+        let patch = Patch::Merge(json!({"status": status}));
+        api.patch_status("kr", &PatchParams::default(), &patch).await.unwrap();
+        // Our own types cannot hold every time that the API server takes.
+        await_some("the status can be read", || async { sandbox.api::<OkrKeyResult>().get("kr").await.ok() }).await;
+    };
+    for forged in [
+        json!({"nextSyncTime": "9999-12-31T23:59:59Z"}),
+        json!({"okrStatus": "OnTrack", "progressPercent": "100", "score": "1.00"}),
+        json!({"conditions": [], "observedGeneration": 999}),
+        json!({"explanation": "All is well.", "targetText": "1"}),
+    ] {
+        forge(forged.clone()).await;
+        sandbox
+            .await_status("kr", &format!("is as before {forged}"), |status| {
+                let same = |a: &okr_operator::api::MeasuredStatus| {
+                    (
+                        a.next_sync_time.clone(),
+                        a.okr_status,
+                        a.progress_percent.clone(),
+                        a.explanation.clone(),
+                        a.observed_generation,
+                    )
+                };
+                same(status) == same(&good) && status.conditions.len() == good.conditions.len()
+            })
+            .await;
+    }
+    // A last attempt in the year 9999 would hold the next for ever.
+    stub.forget();
+    forge(json!({"lastSyncTime": "9999-01-01T00:00:00Z", "valueTime": "9999-01-01T00:00:00Z"})).await;
+    sandbox
+        .await_status("kr", "is synced again", |status| {
+            status.last_sync_time.as_ref().is_some_and(|time| crate::seconds_ago(time) >= 0)
+        })
+        .await;
+}
