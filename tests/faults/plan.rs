@@ -134,9 +134,10 @@ impl WatchEnd {
 /// What is done to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blow {
-    KillOperator,
+    /// Of the operators, the one of this number.
+    KillOperator(usize),
     /// SIGSTOP, and SIGCONT after so long.
-    Freeze(Duration),
+    Freeze(usize, Duration),
     KillEtcd,
     KillApiServer,
 }
@@ -149,22 +150,24 @@ pub struct Storm {
 }
 
 impl Storm {
-    /// One that has every blow, in an order of its own.
-    pub fn with_every_blow(dice: &mut Dice, lasts: Duration, with_operator: bool) -> Self {
+    /// One that has every blow, in an order of its own. No operator is frozen for longer than this; one in `killable` is
+    /// killed.
+    pub fn with_every_blow(dice: &mut Dice, lasts: Duration, longest_freeze: Duration, killable: &[usize]) -> Self {
+        let frozen = *dice.one_of(&[0, 1]);
         let mut left = vec![
-            Blow::Freeze(dice.between(Duration::from_secs(2), Duration::from_secs(6))),
+            Blow::Freeze(frozen, dice.between(Duration::from_secs(2), longest_freeze)),
             Blow::KillEtcd,
             Blow::KillApiServer,
         ];
-        if with_operator {
-            left.push(Blow::KillOperator);
+        if !killable.is_empty() {
+            left.push(Blow::KillOperator(*dice.one_of(killable)));
         }
         Self::of(dice, lasts, left)
     }
 
     /// One in which each blow may fall or not.
-    pub fn at_random(dice: &mut Dice, lasts: Duration, with_operator: bool) -> Self {
-        let mut blows = Self::with_every_blow(dice, lasts, with_operator).blows;
+    pub fn at_random(dice: &mut Dice, lasts: Duration, longest_freeze: Duration, killable: &[usize]) -> Self {
+        let mut blows = Self::with_every_blow(dice, lasts, longest_freeze, killable).blows;
         blows.retain(|_| dice.in_hundred(50));
         Self { lasts, blows }
     }

@@ -54,17 +54,17 @@ async fn whatever_fails_nothing_is_late_twice_or_wrong() {
     let mut run = Run::begin(seed, if soak.is_some() { 60 } else { 30 }).await;
     match soak {
         None => {
-            let storm = Storm::with_every_blow(&mut run.dice, SHORT, true);
+            let storm = Storm::with_every_blow(&mut run.dice, SHORT, Duration::from_secs(5), &[0, 1]);
             run.storm(&storm).await;
             run.settles().await;
         }
         Some(lasts) => {
-            let (start, mut with_operator) = (Instant::now(), true);
+            let start = Instant::now();
             while start.elapsed() < lasts {
                 let length = run.dice.between(Duration::from_secs(45), Duration::from_secs(90));
-                // The last two thirds are one process's, which must not grow.
-                with_operator &= start.elapsed() < lasts / 3;
-                let storm = Storm::at_random(&mut run.dice, length, with_operator);
+                // The last two thirds are one process's, which must not grow; the other one dies on.
+                let killable: &[usize] = if start.elapsed() < lasts / 3 { &[0, 1] } else { &[1] };
+                let storm = Storm::at_random(&mut run.dice, length, Duration::from_secs(20), killable);
                 run.storm(&storm).await;
                 run.settles().await;
                 run.is_punctual(Duration::from_secs(150)).await;
@@ -86,8 +86,8 @@ struct Run {
     witness: Witness,
     /// Moments at which what an operator had under way may have been lost.
     losses: Vec<Timestamp>,
-    /// What the first operator held after its warm-up, and in which of its lives.
-    held: Option<(u32, Holdings)>,
+    /// What each operator held after its warm-up, and in which of its lives.
+    held: Vec<(u32, Holdings)>,
     slots_judged: usize,
 }
 
@@ -105,11 +105,10 @@ impl Run {
         let witness = Witness::start(client.clone(), Arc::clone(&warehouse));
         let mut workload = Workload::new(client, Dice::new(seed, "people"));
         workload.begin(&bigquery.address(), key_results).await;
-        // A second operator is one more name here, and --leader-election among the arguments.
         let mut operators = Vec::new();
-        for user in ["operator-a"] {
+        for user in ["operator-a", "operator-b"] {
             let proxy = kubernetes_proxy(&plane, user, Dice::new(seed, user)).await;
-            operators.push(Operator::start(user, proxy, &plane.folder, &[]));
+            operators.push(Operator::start(user, proxy, &plane.folder, &["--leader-election"]));
         }
         let run = Self {
             dice: Dice::new(seed, "plan"),
@@ -121,7 +120,7 @@ impl Run {
             workload,
             witness,
             losses: Vec::new(),
-            held: None,
+            held: Vec::new(),
             slots_judged: 0,
         };
         run.await_settled(Timestamp::MIN).await;
@@ -168,9 +167,13 @@ impl Run {
     async fn settles(&mut self) {
         self.workload.refresh_connections().await;
         self.await_settled(now()).await;
-        let operator = &self.operators[0];
-        if self.held.is_none_or(|(life, _)| life != operator.starts) {
-            self.held = Some((operator.starts, operator.holds()));
+        for (index, operator) in self.operators.iter().enumerate() {
+            let now = (operator.starts, operator.holds());
+            match self.held.get_mut(index) {
+                Some((life, _)) if *life == operator.starts => {}
+                Some(held) => *held = now,
+                None => self.held.push(now),
+            }
         }
     }
 
@@ -198,18 +201,18 @@ impl Run {
     }
 
     async fn end(mut self, seed: u64) {
-        let blows = std::mem::take(&mut self.losses);
+        let (writes, handovers) = judge_leaders(&self.plane.audit_log(), &self.witness);
+        let blows = self.losses.drain(..).chain(handovers).collect();
         let kubernetes = self.operators.iter().flat_map(|operator| operator.proxy.passages()).collect();
         let causes = Causes::new(&self.workload.book, blows, self.bigquery.passages(), kubernetes);
         self.witness.judge_queries(&causes);
-        let writes = judge_leaders(&self.plane.audit_log(), &self.witness);
         let faults =
             self.bigquery.faults() + self.operators.iter().map(|operator| operator.proxy.faults()).sum::<u64>();
-        if let Some((life, held)) = self.held {
-            let holds = self.operators[0].holds();
-            eprintln!("faults: held {held:?}, at the end {holds:?}");
-            if life == self.operators[0].starts {
-                self.judge_growth(held, holds);
+        for (operator, (life, held)) in self.operators.iter().zip(&self.held) {
+            let holds = operator.holds();
+            eprintln!("faults: {} held {held:?}, at the end {holds:?}", operator.user);
+            if *life == operator.starts {
+                self.judge_growth(*held, holds);
             }
         }
         for operator in self.operators.drain(..) {
@@ -256,13 +259,13 @@ impl Run {
 async fn strike(blow: Blow, plane: &ControlPlane, operators: &mut [Operator], losses: &mut Vec<Timestamp>) {
     eprintln!("{}: {blow:?}", now());
     match blow {
-        Blow::KillOperator => operators[0].kill_and_start(),
-        Blow::Freeze(lasts) => operators[0].freeze(lasts).await,
+        Blow::KillOperator(index) => operators[index].kill_and_start(),
+        Blow::Freeze(index, lasts) => operators[index].freeze(lasts).await,
         Blow::KillEtcd => bounce(plane, "etcd").await,
         Blow::KillApiServer => bounce(plane, "kube-apiserver").await,
     }
     match blow {
-        Blow::KillOperator | Blow::Freeze(_) => losses.push(now()),
+        Blow::KillOperator(_) | Blow::Freeze(..) => losses.push(now()),
         Blow::KillEtcd | Blow::KillApiServer => {}
     }
 }

@@ -383,34 +383,41 @@ fn place(path: &str) -> Option<Place> {
     Some((namespace.to_owned(), words.next()?.to_owned()))
 }
 
-/// Status writes of operators, against who held the Lease when. Returns how many writes there were of each.
-pub fn judge_leaders(audit_log: &str, witness: &Witness) -> BTreeMap<String, usize> {
+/// Status writes of operators, against who held the Lease when. Returns how many writes there were of each, and when a
+/// reign began: what another had under way then was lost.
+pub fn judge_leaders(audit_log: &str, witness: &Witness) -> (BTreeMap<String, usize>, Vec<Timestamp>) {
     let mut calls: Vec<AuditedWrite> = audit_log.lines().filter_map(AuditedWrite::parse).collect();
     calls.sort_by_key(|call| call.done);
-    let mut writes = BTreeMap::new();
-    let mut holder: Option<(String, Timestamp)> = None;
+    let (mut writes, mut reigns) = (BTreeMap::new(), Vec::new());
+    // Who holds it, since when, and its last renewal.
+    let mut holder: Option<(String, Timestamp, Timestamp)> = None;
     for call in calls {
-        if call.is_lease {
-            if holder.as_ref().is_none_or(|(user, _)| *user != call.user) {
-                holder = Some((call.user, call.done));
+        match (&mut holder, call.is_lease) {
+            (Some((user, _, renewed)), true) if *user == call.user && call.done.duration_since(*renewed) < LEAD_FOR => {
+                *renewed = call.done;
             }
-            continue;
-        }
-        *writes.entry(call.user.clone()).or_default() += 1;
-        match &holder {
-            Some((user, since)) if *user != call.user && call.received > *since => {
-                witness
-                    .violate(format!("{} wrote a status at {}, while {user} held the Lease", call.user, call.received));
+            (holder, true) => {
+                reigns.push(call.done);
+                *holder = Some((call.user, call.done, call.done));
             }
-            Some(_) | None => {}
+            (holder, false) => {
+                *writes.entry(call.user.clone()).or_default() += 1;
+                match holder {
+                    Some((user, since, _)) if *user != call.user && call.received > *since => witness.violate(format!(
+                        "{} wrote a status at {}, while {user} held the Lease since {since}",
+                        call.user, call.received
+                    )),
+                    Some(_) => {}
+                    None => witness.violate(format!("{} wrote a status without any Lease", call.user)),
+                }
+            }
         }
     }
-    // Without a Lease nothing tells two apart.
-    if holder.is_none() && writes.len() > 1 {
-        witness.violate(format!("several operators wrote without any Lease: {writes:?}"));
-    }
-    writes
+    (writes, reigns)
 }
+
+/// A renewal lets its holder lead for so long: a later one begins another reign.
+const LEAD_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 struct AuditedWrite {
     user: String,
