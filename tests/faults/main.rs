@@ -8,6 +8,7 @@
 //! | [`operator`] | the real operator as a process that is killed and frozen |
 //! | [`workload`] | what people do to key results meanwhile |
 //! | [`witness`] | what the API server and BigQuery saw, and what must hold of it |
+//! | [`witness_sees`] | that the witness would tell |
 //! | [`storm`] | the test that puts them together |
 //! | [`calendar`] | days, months and clock changes, without any process |
 //!
@@ -28,6 +29,7 @@ mod plan;
 mod proxy;
 mod storm;
 mod witness;
+mod witness_sees;
 mod workload;
 
 #[expect(clippy::disallowed_methods, reason = "a test of the running operator shares its clock")]

@@ -33,7 +33,7 @@ use crate::{
 const SETTLES_WITHIN: Duration = Duration::from_secs(2 * 60 + 10);
 
 /// The short form's storm: long enough for every blow, and for the control plane to come back from each.
-const SHORT: Duration = Duration::from_secs(28);
+const SHORT: Duration = Duration::from_secs(40);
 
 /// Another `OKR_FAULT_SEED` is another storm; this one is what `make test` runs, so that it fails for its changes alone.
 const USUAL_SEED: u64 = 20_261_124;

@@ -71,14 +71,18 @@ impl Warehouse {
         let warehouse = Arc::clone(self);
         stub.compute(move |sql| {
             let value = warehouse.last.fetch_add(1, Ordering::Relaxed) + 1;
-            let answer = Answer { value, at: now() };
-            warehouse.answers.lock().unwrap().entry(sql.to_owned()).or_default().push(answer);
+            warehouse.answered(sql, value, now());
             let reply = Reply::number("INT64", &value.to_string());
             match value % 7 {
                 0 => Reply::slow(Duration::from_millis(500 * (1 + value % 5)), reply).answering_at_once(),
                 _ => reply.delay(Duration::from_millis(20)),
             }
         });
+    }
+
+    /// As if the query had been answered so.
+    pub fn answered(&self, sql: &str, value: u64, at: Timestamp) {
+        self.answers.lock().unwrap().entry(sql.to_owned()).or_default().push(Answer { value, at });
     }
 
     pub fn runs(&self) -> u64 {
@@ -137,6 +141,17 @@ impl Witness {
                 .await;
         });
         Self { record, task }
+    }
+
+    /// One that watches nothing, and judges what it is shown.
+    pub fn blind(warehouse: Arc<Warehouse>) -> Self {
+        let record = Arc::new(Record { warehouse, ..Record::default() });
+        Self { record, task: tokio::spawn(std::future::pending()) }
+    }
+
+    /// Judges one state of one object.
+    pub fn shown(&self, object: &OkrKeyResult) {
+        self.record.judge(object);
     }
 
     pub fn violations(&self) -> Vec<String> {
