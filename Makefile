@@ -1,5 +1,5 @@
 # The two commands: make demo, make test.
-.PHONY: demo demo-down test bench lint crds
+.PHONY: demo demo-down test soak bench lint crds
 
 # A control plane, a BigQuery server, the operator and examples/ on this machine; make demo-down stops them.
 demo:
@@ -12,6 +12,12 @@ demo-down:
 test:
 	cargo test --no-run
 	dev/launch run .cache/run/test -- cargo test --quiet
+
+# The fault suite for an hour (OKR_SOAK_SECONDS) with a seed of its own (OKR_FAULT_SEED), on a control plane of its own.
+soak: export OKR_SOAK_SECONDS ?= 3600
+soak: export OKR_FAULT_SEED ?= $(shell date +%s)
+soak:
+	cargo test --test faults -- --nocapture storm
 
 # The table of docs/benchmarks.md, against servers of its own. Builds in release: the operator, and what measures it.
 bench:

@@ -51,11 +51,16 @@ pub enum Unwritten<K> {
 struct Refusal {
     /// Of the object that it was decided on.
     resource_version: Option<String>,
+    /// How often it was refused since the object last changed.
+    times: usize,
     until: Timestamp,
 }
 
-/// A status that is refused stays refused until a person mends the object, its definition or our rights.
-const LEFT_ALONE: SignedDuration = SignedDuration::from_mins(15);
+/// A status that is refused mostly stays refused until a person mends the object, its definition or our rights. But an
+/// API server that has just started answers 403 until it knows its roles: the first refusals are not taken at their
+/// word. Later ones wait as long as the last.
+const LEFT_ALONE: [SignedDuration; 3] =
+    [SignedDuration::from_secs(20), SignedDuration::from_mins(2), SignedDuration::from_mins(15)];
 
 impl Writes {
     pub fn new(client: Client, metrics: Arc<Metrics>, reign: Reign) -> Self {
@@ -75,20 +80,21 @@ impl Writes {
                 Ok(version) => {
                     self.metrics.written(&K::kind(&()), "written");
                     self.saw(key, Some(&version));
+                    lock(&self.refused).remove(key);
                     return Ok(());
                 }
                 Err(ApplyError::Gone) => return Err(Unwritten::Gone),
                 Err(error @ ApplyError::Refused { .. }) => {
                     self.metrics.written(&K::kind(&()), "refused");
+                    let wait = self.leave_alone(key, object.meta());
                     tracing::error!(
                         kind = %K::kind(&()),
                         namespace = object.namespace(),
                         name = object.name_any(),
                         error = chain(&error),
-                        "a status was refused; the object is left alone for {} min or until it changes",
-                        LEFT_ALONE.as_mins()
+                        "a status was refused; the object is left alone for {} s or until it changes",
+                        wait.as_secs()
                     );
-                    self.leave_alone(key, object.meta());
                     return Err(Unwritten::Refused);
                 }
                 Err(ApplyError::Conflict) => {
@@ -160,11 +166,11 @@ impl Writes {
     pub fn left_alone(&self, key: &Key, meta: &ObjectMeta, now: Timestamp) -> Option<Duration> {
         let mut refused = lock(&self.refused);
         let refusal = refused.get(key)?;
-        if refusal.resource_version == meta.resource_version && refusal.until > now {
-            return Some(until(refusal.until, now));
+        if refusal.resource_version != meta.resource_version {
+            refused.remove(key);
+            return None;
         }
-        refused.remove(key);
-        None
+        (refusal.until > now).then(|| until(refusal.until, now))
     }
 
     /// The object is gone: what was remembered of it goes too.
@@ -179,9 +185,15 @@ impl Writes {
         }
     }
 
-    fn leave_alone(&self, key: &Key, meta: &ObjectMeta) {
-        let until = crate::clock::now() + LEFT_ALONE;
-        let refusal = Refusal { resource_version: meta.resource_version.clone(), until };
-        lock(&self.refused).insert(key.clone(), refusal);
+    /// Returns for how long.
+    fn leave_alone(&self, key: &Key, meta: &ObjectMeta) -> SignedDuration {
+        let mut refused = lock(&self.refused);
+        let same = refused.get(key).filter(|refusal| refusal.resource_version == meta.resource_version);
+        let times = same.map_or(0, |refusal| refusal.times);
+        let wait = LEFT_ALONE[times.min(LEFT_ALONE.len() - 1)];
+        let until = crate::clock::now() + wait;
+        let refusal = Refusal { resource_version: meta.resource_version.clone(), times: times + 1, until };
+        refused.insert(key.clone(), refusal);
+        wait
     }
 }

@@ -246,7 +246,11 @@ pub struct Stub {
     server: JoinHandle<()>,
 }
 
+/// What a query is answered, by its text.
+type Computed = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
+
 struct Shared {
+    computed: Mutex<Option<Computed>>,
     replies: Mutex<HashMap<String, Arc<Reply>>>,
     otherwise: Mutex<Option<Arc<Reply>>>,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
@@ -323,6 +327,11 @@ impl Stub {
         *self.shared.otherwise.lock().unwrap() = Some(Arc::new(reply));
     }
 
+    /// Every run of a query is answered so, whatever else is set; dry runs are not runs.
+    pub fn compute(&self, reply: impl Fn(&str) -> Reply + Send + Sync + 'static) {
+        *self.shared.computed.lock().unwrap() = Some(Arc::new(reply));
+    }
+
     /// Only a bearer token that begins so is accepted.
     pub fn require_token(&self, prefix: &str) {
         *self.shared.required_token.lock().unwrap() = Some(prefix.to_owned());
@@ -375,6 +384,7 @@ impl Drop for Stub {
 impl Default for Shared {
     fn default() -> Self {
         Self {
+            computed: Mutex::default(),
             replies: Mutex::default(),
             otherwise: Mutex::default(),
             jobs: Mutex::default(),
@@ -470,7 +480,9 @@ async fn jobs_query(
     if let Err(refused) = shared.authenticate(&headers, &SCOPES_OF_QUERIES) {
         return refused;
     }
-    let reply = shared.reply(request["query"].as_str().unwrap_or_default());
+    let sql = request["query"].as_str().unwrap_or_default();
+    let computed = shared.computed.lock().unwrap().clone();
+    let reply = computed.map_or_else(|| shared.reply(sql), |compute| Arc::new(compute(sql)));
     tokio::time::sleep(reply.delay).await;
     if request["useLegacySql"] != false {
         return answer(400, google_error(400, "invalidQuery", "The stub speaks no legacy SQL"));

@@ -1,0 +1,236 @@
+//! What people do to key results while things fail: create, change, delete, make anew, rename, suspend, refresh.
+//!
+//! It goes to the API server itself, not through a proxy, and does each thing until it is done. Every query text is
+//! unique to one version of one key result, so that whatever is seen later can be traced to it.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use okr_operator::api::{BigQueryConnection, OkrKeyResult};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{now, plan::Dice};
+
+pub const NAMESPACES: [&str; 3] = ["faults-a", "faults-b", "faults-c"];
+
+/// How long a control plane may be away.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub type Place = (String, String);
+
+/// What is wanted of a key result at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub sql: String,
+    pub suspended: bool,
+    target: u64,
+}
+
+/// One thing done to a key result.
+#[derive(Debug, Clone)]
+pub struct Touch {
+    pub place: Place,
+    pub began: Timestamp,
+    pub done: Timestamp,
+}
+
+/// What was done, for those who judge.
+#[derive(Default)]
+pub struct Book {
+    pub wanted: Mutex<BTreeMap<Place, Wanted>>,
+    pub touches: Mutex<Vec<Touch>>,
+}
+
+pub struct Workload {
+    client: Client,
+    dice: Dice,
+    pub book: Arc<Book>,
+    serial: u64,
+    key_results: u64,
+}
+
+impl Workload {
+    pub fn new(client: Client, dice: Dice) -> Self {
+        Self { client, dice, book: Arc::default(), serial: 0, key_results: 0 }
+    }
+
+    /// Two connections to `endpoint`, of which the namespace without one uses another's, and so many key results.
+    pub async fn begin(&mut self, endpoint: &str, key_results: u64) {
+        self.key_results = key_results;
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        for name in NAMESPACES {
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            put(&namespaces, name, &namespace).await;
+        }
+        for (namespace, name) in [(NAMESPACES[0], "warehouse"), (NAMESPACES[1], "lake")] {
+            let connections: Api<BigQueryConnection> = Api::namespaced(self.client.clone(), namespace);
+            let connection = json!({
+                "apiVersion": "okr-operator.dev/v1alpha1", "kind": "BigQueryConnection", "metadata": {"name": name},
+                "spec": {"projectId": "demo", "endpoint": endpoint, "credentials": {"none": {}},
+                    "allowedNamespaces": {"from": "All"}, "limits": {"minInterval": "1m"}},
+            });
+            put(&connections, name, &connection).await;
+        }
+        for number in 0..key_results {
+            let place = (self.dice.one_of(&NAMESPACES).to_string(), format!("kr-{number}"));
+            self.create(place).await;
+        }
+    }
+
+    /// One thing, as the dice fall.
+    pub async fn act(&mut self) {
+        let places: Vec<Place> = self.book.wanted.lock().unwrap().keys().cloned().collect();
+        let place = self.dice.one_of(&places).clone();
+        match self.dice.below(100) {
+            0..40 => self.refresh(place).await,
+            40..60 => {
+                let sql = self.new_sql(&place);
+                self.change(place, |wanted| wanted.sql = sql).await;
+            }
+            60..75 => self.change(place, |wanted| wanted.target += 1).await,
+            75..83 => self.change(place, |wanted| wanted.suspended = !wanted.suspended).await,
+            83..90 => {
+                self.delete(place.clone()).await;
+                self.create(place).await;
+            }
+            90..95 => {
+                // A new name for the same thing is another object.
+                self.delete(place.clone()).await;
+                self.serial += 1;
+                let renamed = (place.0, format!("kr-named-{}", self.serial));
+                self.create(renamed).await;
+            }
+            _ => {
+                self.refresh(place.clone()).await;
+                self.refresh(place.clone()).await;
+                let sql = self.new_sql(&place);
+                self.change(place, |wanted| wanted.sql = sql).await;
+            }
+        }
+    }
+
+    /// As an administrator does once an outage is over: connections are checked at once.
+    pub async fn refresh_connections(&mut self) {
+        self.serial += 1;
+        let patch = json!({"metadata": {"annotations": {"okr-operator.dev/refresh": self.serial.to_string()}}});
+        for (namespace, name) in [(NAMESPACES[0], "warehouse"), (NAMESPACES[1], "lake")] {
+            let connections: Api<BigQueryConnection> = Api::namespaced(self.client.clone(), namespace);
+            merge(&connections, name, &patch).await;
+        }
+    }
+
+    fn new_sql(&mut self, (namespace, name): &Place) -> String {
+        self.serial += 1;
+        format!("SELECT total FROM counts WHERE key = '{namespace}/{name}#{}'", self.serial)
+    }
+
+    async fn create(&mut self, place: Place) {
+        let sql = self.new_sql(&place);
+        let wanted = Wanted { sql, suspended: false, target: 1_000_000 };
+        self.put(place, wanted).await;
+    }
+
+    async fn change(&mut self, place: Place, change: impl FnOnce(&mut Wanted)) {
+        let mut wanted = self.book.wanted.lock().unwrap()[&place].clone();
+        change(&mut wanted);
+        self.put(place, wanted).await;
+    }
+
+    async fn put(&mut self, place: Place, wanted: Wanted) {
+        let reference = match place.0.as_str() {
+            "faults-a" => json!({"name": "warehouse"}),
+            _ => json!({"name": "lake", "namespace": NAMESPACES[1]}),
+        };
+        let key_result = json!({
+            "apiVersion": "okr-operator.dev/v1alpha1", "kind": "OkrKeyResult", "metadata": {"name": place.1},
+            "spec": {
+                "measure": {"reach": {"target": wanted.target}}, "period": period(), "interval": "1m",
+                "suspend": wanted.suspended, "bigQuery": {"connectionRef": reference, "query": wanted.sql},
+            },
+        });
+        let began = now();
+        let api = self.key_results_in(&place.0);
+        put(&api, &place.1, &key_result).await;
+        self.book.wanted.lock().unwrap().insert(place.clone(), wanted);
+        self.touched(place, began);
+    }
+
+    async fn refresh(&mut self, place: Place) {
+        self.serial += 1;
+        let name = *self.dice.one_of(&["okr-operator.dev/refresh", "reconcile.fluxcd.io/requestedAt"]);
+        let patch = json!({"metadata": {"annotations": {name: self.serial.to_string()}}});
+        let began = now();
+        let api = self.key_results_in(&place.0);
+        merge(&api, &place.1, &patch).await;
+        self.touched(place, began);
+    }
+
+    async fn delete(&mut self, place: Place) {
+        let began = now();
+        let api = self.key_results_in(&place.0);
+        persist(|| async {
+            match api.delete(&place.1, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                answer => answer.map(drop),
+            }
+        })
+        .await;
+        self.book.wanted.lock().unwrap().remove(&place);
+        self.touched(place, began);
+    }
+
+    fn touched(&self, place: Place, began: Timestamp) {
+        self.book.touches.lock().unwrap().push(Touch { place, began, done: now() });
+    }
+
+    fn key_results_in(&self, namespace: &str) -> Api<OkrKeyResult> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// As `kubectl apply` does.
+async fn put<K: Clone + Debug + DeserializeOwned>(api: &Api<K>, name: &str, object: &Value) {
+    let (parameters, patch) = (PatchParams::apply("people").force(), Patch::Apply(object));
+    persist(|| api.patch(name, &parameters, &patch)).await;
+}
+
+/// As `kubectl annotate` does.
+async fn merge<K: Clone + Debug + DeserializeOwned>(api: &Api<K>, name: &str, patch: &Value) {
+    let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+    persist(|| api.patch(name, &parameters, &patch)).await;
+}
+
+fn period() -> Value {
+    let today = now().to_zoned(TimeZone::UTC).date();
+    json!({"startDate": (today - 50.days()).to_string(), "endDate": (today + 50.days()).to_string()})
+}
+
+/// Does it until it is done: the control plane is killed now and then.
+async fn persist<T, F: Future<Output = kube::Result<T>>>(ask: impl Fn() -> F) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // A connection to a killed server can hang.
+        match tokio::time::timeout(Duration::from_secs(5), ask()).await {
+            Ok(Ok(answer)) => return answer,
+            failed => {
+                assert!(Instant::now() < deadline, "the workload waits for the API server: {:?}", failed.map(drop_ok))
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn drop_ok<T>(answer: kube::Result<T>) -> Option<kube::Error> {
+    answer.err()
+}
