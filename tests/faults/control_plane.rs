@@ -19,8 +19,8 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    pub fn start() -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/run/faults");
+    pub fn start(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/run").join(name);
         let mut launcher = launch(&["run"], &folder)
             .args(["--", "sh", "-c", "echo ready; exec cat"])
             .stdin(Stdio::piped())

@@ -13,7 +13,7 @@
 //! | [`calendar`] | days, months and clock changes, without any process |
 //!
 //! `make test` runs the short form, `make soak` the long one: `OKR_SOAK_SECONDS` and `OKR_FAULT_SEED` set its duration
-//! and its seed. What a run leaves behind is in `.cache/run/faults`.
+//! and its seed. What a run leaves behind is in `.cache/run/faults-*`.
 
 #[path = "../support/mod.rs"]
 mod support;

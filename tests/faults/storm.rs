@@ -24,7 +24,10 @@ use crate::{
     operator::{Holdings, Operator},
     plan::{Blow, Dice, Storm},
     proxy::{Proxy, Server, Weather, headers},
-    support::{bigquery_stub::Stub, cluster::await_some},
+    support::{
+        bigquery_stub::{Stub, TokenMode},
+        cluster::await_some,
+    },
     witness::{Causes, Warehouse, Witness, judge_leaders},
     workload::Workload,
 };
@@ -51,7 +54,10 @@ async fn whatever_fails_nothing_is_late_twice_or_wrong() {
     let seed = variable("OKR_FAULT_SEED").unwrap_or(USUAL_SEED);
     let soak = variable("OKR_SOAK_SECONDS").map(Duration::from_secs);
     eprintln!("faults: OKR_FAULT_SEED={seed}");
-    let mut run = Run::begin(seed, if soak.is_some() { 60 } else { 30 }).await;
+    let mut run = match soak {
+        None => Run::begin("faults-short", seed, 30).await,
+        Some(_) => Run::begin("faults-soak", seed, 60).await,
+    };
     match soak {
         None => {
             // The first to start leads: its death is a failover.
@@ -93,8 +99,9 @@ struct Run {
 }
 
 impl Run {
-    async fn begin(seed: u64, key_results: u64) -> Self {
-        let plane = ControlPlane::start();
+    /// `name` is that of its folder: a short run and a long one can go on side by side.
+    async fn begin(name: &str, seed: u64, key_results: u64) -> Self {
+        let plane = ControlPlane::start(name);
         let client = plane.client().await;
         install_crds(&client).await;
         let stub = Stub::start().await;
@@ -105,11 +112,20 @@ impl Run {
             Proxy::start(Server::BigQuery, &stub.endpoint(), plain, headers(&[]), Dice::new(seed, "bigquery")).await;
         let witness = Witness::start(client.clone(), Arc::clone(&warehouse));
         let mut workload = Workload::new(client, Dice::new(seed, "people"));
-        workload.begin(&bigquery.address(), key_results).await;
+        let key = std::fs::read_to_string(plane.folder.join("key.pem")).unwrap();
+        let key = String::from_utf8(stub.key_file(&key)).unwrap().replace(&stub.endpoint(), &bigquery.address());
+        // Less than a calm lasts, so that each storm meets requests for tokens.
+        stub.tokens(TokenMode::IssueFor(90));
+        workload.begin(&bigquery.address(), key.as_bytes(), key_results).await;
         let mut operators = Vec::new();
         for user in ["operator-a", "operator-b"] {
             let proxy = kubernetes_proxy(&plane, user, Dice::new(seed, user)).await;
-            operators.push(Operator::start(user, proxy, &plane.folder, &["--leader-election"]));
+            operators.push(Operator::start(
+                user,
+                proxy,
+                &plane.folder,
+                &["--leader-election", "--allowed-token-hosts=127.0.0.1"],
+            ));
         }
         let run = Self {
             dice: Dice::new(seed, "plan"),

@@ -383,13 +383,16 @@ impl Causes {
                 // A failed check of a connection holds its key results, and each is asked at once when it passes.
                 Some(sql) if sql == "SELECT 1" => causes.everywhere.push(passage.at),
                 Some(sql) => causes.by_query.entry(sql).or_default().push(passage.at),
-                // A poll or a cancellation: whose it was is not in its text.
+                // A poll, a cancellation or a token: whose it was is not in its text.
                 None => causes.everywhere.push(passage.at),
             }
         }
         for passage in kubernetes.into_iter().filter(|passage| passage.fault.is_some_and(|fault| fault.is_harm())) {
-            if let Some(place) = place(&passage.path) {
-                causes.by_place.entry(place).or_default().push(passage.at);
+            match place(&passage.path) {
+                Some(place) => causes.by_place.entry(place).or_default().push(passage.at),
+                // A Secret that cannot be read holds the key results of its connection, too.
+                None if passage.path.contains("/secrets/") => causes.everywhere.push(passage.at),
+                None => {}
             }
         }
         causes

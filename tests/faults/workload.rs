@@ -11,7 +11,7 @@ use std::{
 };
 
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams},
@@ -66,18 +66,28 @@ impl Workload {
     }
 
     /// Two connections to `endpoint`, of which the namespace without one uses another's, and so many key results.
-    pub async fn begin(&mut self, endpoint: &str, key_results: u64) {
+    ///
+    /// The shared connection has a service account key, whose tokens come from the same server.
+    pub async fn begin(&mut self, endpoint: &str, key_file: &[u8], key_results: u64) {
         self.key_results = key_results;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         for name in NAMESPACES {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             put(&namespaces, name, &namespace).await;
         }
-        for (namespace, name) in [(NAMESPACES[0], "warehouse"), (NAMESPACES[1], "lake")] {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACES[1]);
+        let key_file = String::from_utf8(key_file.to_vec()).unwrap();
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "google"},
+            "stringData": {"key.json": key_file}});
+        put(&secrets, "google", &secret).await;
+        let with_key = json!({"serviceAccountKey": {"secretRef": {"name": "google", "key": "key.json"}}});
+        for (namespace, name, credentials) in
+            [(NAMESPACES[0], "warehouse", json!({"none": {}})), (NAMESPACES[1], "lake", with_key)]
+        {
             let connections: Api<BigQueryConnection> = Api::namespaced(self.client.clone(), namespace);
             let connection = json!({
                 "apiVersion": "okr-operator.dev/v1alpha1", "kind": "BigQueryConnection", "metadata": {"name": name},
-                "spec": {"projectId": "demo", "endpoint": endpoint, "credentials": {"none": {}},
+                "spec": {"projectId": "demo", "endpoint": endpoint, "credentials": credentials,
                     "allowedNamespaces": {"from": "All"}, "limits": {"minInterval": "1m"}},
             });
             put(&connections, name, &connection).await;
