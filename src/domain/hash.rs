@@ -1,7 +1,5 @@
 //! Hashes that stay the same across restarts, failovers and versions. They take the place of random numbers.
 
-use std::fmt::Write;
-
 use sha2::{Digest, Sha256};
 
 /// The SHA-256 of `parts`, each framed by its length, so that ("ab", "c") differs from ("a", "bc").
@@ -31,10 +29,6 @@ pub fn hex_of_bytes(bytes: &[u8], length: usize) -> String {
 }
 
 fn hexadecimal(digest: &[u8], length: usize) -> String {
-    let mut text = digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes any text");
-        text
-    });
-    text.truncate(length);
-    text
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).expect("below 16");
+    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).take(length).collect()
 }
