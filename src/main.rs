@@ -6,10 +6,6 @@ use okr_operator::{
     run,
 };
 
-/// A fifth of a sync's CPU time went into allocating.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match Arguments::read().command {
         Command::Crd { directory: None } => {
