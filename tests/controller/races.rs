@@ -215,6 +215,21 @@ async fn a_status_that_is_refused_holds_up_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_stray_refusal_is_not_taken_at_its_word() {
+    let (sandbox, stub) = stubbed("stray", Reply::number("INT64", "47")).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let writes = AtomicUsize::new(0);
+    // As an API server answers that has just started and does not know its roles yet.
+    let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
+        true if writes.fetch_add(1, Ordering::Relaxed) == 0 => Way::Refused(StatusCode::FORBIDDEN),
+        _ => Way::Through,
+    });
+    let _operator = sandbox.operator_through(client, |_| {});
+    assert_eq!(sandbox.await_reason("kr", "Synced").await.value.as_deref(), Some("47"));
+    assert_eq!(runs(&stub, "SELECT 47"), 1, "what was answered before is written");
+}
+
+#[tokio::test]
 async fn what_was_refused_is_written_later_without_another_query() {
     let (sandbox, stub) = stubbed("refused", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
