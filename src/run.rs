@@ -20,9 +20,6 @@ use crate::{
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    // Read before by the command line: it cannot come to this.
-    #[error("--log-filter cannot be read")]
-    LogFilter(#[source] tracing_subscriber::filter::ParseError),
     #[error("no way to the API server is configured: set KUBECONFIG, or run in a pod with a ServiceAccount")]
     Kubeconfig(#[source] kube::config::InferConfigError),
     #[error("the API server's client cannot be made")]
@@ -60,7 +57,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 }
 
 async fn run(arguments: RunArguments) -> Result<(), RunError> {
-    start_logging(&arguments)?;
+    start_logging(&arguments);
     let mut config = Config::infer().await.map_err(RunError::Kubeconfig)?;
     config.read_timeout = Some(controller::READ_TIMEOUT);
     let own_namespace = config.default_namespace.clone();
@@ -105,7 +102,7 @@ fn settings(arguments: &RunArguments, own_namespace: String) -> Settings {
 
 /// An empty variable is read as a list of one empty name, and means none.
 fn named(list: &[String]) -> Vec<String> {
-    list.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    list.iter().filter(|name| !name.is_empty()).cloned().collect()
 }
 
 /// The first signal asks to stop, the second ends at once.
@@ -132,8 +129,8 @@ fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), RunError> {
 /// yup-oauth2 logs tokens and signed assertions below `warn`; no filter may let them through.
 const NEVER_LOGGED: &str = "yup_oauth2=warn";
 
-fn start_logging(arguments: &RunArguments) -> Result<(), RunError> {
-    let filter = EnvFilter::builder().parse(&arguments.log_filter).map_err(RunError::LogFilter)?;
+fn start_logging(arguments: &RunArguments) {
+    let filter = EnvFilter::builder().parse(&arguments.log_filter).expect("the command line has read it");
     let filter = filter.add_directive(NEVER_LOGGED.parse().expect("a fixed directive"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let subscriber = subscriber.with_ansi(std::io::stderr().is_terminal());
@@ -141,5 +138,4 @@ fn start_logging(arguments: &RunArguments) -> Result<(), RunError> {
         LogFormat::Json => subscriber.json().init(),
         LogFormat::Text => subscriber.init(),
     }
-    Ok(())
 }

@@ -22,7 +22,7 @@ use super::{
     links::{Announced, BuiltFrom},
     queue::{Backlog, Job, Key, Kind, Lane, Priority},
     reasons,
-    store::{self, is_leaving},
+    store::is_leaving,
     writes::Unwritten,
 };
 
@@ -36,7 +36,8 @@ const COUNT_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// Decides whether the connection is to be examined now. Returns when to look again.
 pub fn look(key: &Key, context: &Context) -> Option<Duration> {
-    let Some(connection) = context.objects.connections.store.get(key) else {
+    let store = &context.objects.connections.store;
+    let Some(connection) = store.get(key) else {
         context.forget(key);
         context.links.keep(&context.all_connections());
         context.wake_users(key);
@@ -46,7 +47,7 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
         context.queue.remove(key);
         return None;
     }
-    if context.writes.is_outdated(key, store::version(&connection.metadata)) {
+    if context.writes.is_outdated(key, store.resource_version(key)) {
         return None;
     }
     let now = crate::clock::now();

@@ -44,13 +44,12 @@ const WHILE_IN_QUEUE: Duration = Duration::from_secs(60);
 /// change anything.
 pub fn look(key: &Key, context: &Context) -> Option<Duration> {
     let store = &context.objects.key_results.store;
-    if context.writes.is_outdated(key, store.version(key)) {
+    if context.writes.is_outdated(key, store.resource_version(key)) {
         return None;
     }
     let Some(key_result) = store.get(key).filter(|one| !is_leaving(one)) else {
         // Gone, on its way out, or not to be understood any more: nothing is wanted for it.
         context.forget(key);
-        context.unwritten.forget(key);
         return None;
     };
     let now = crate::clock::now();
@@ -439,7 +438,7 @@ impl UnwrittenAttempts {
         (uid == measured.uid).then_some(attempt)
     }
 
-    fn forget(&self, key: &Key) {
+    pub fn forget(&self, key: &Key) {
         lock(&self.0).remove(key);
     }
 }

@@ -39,6 +39,7 @@ use crate::domain::hash;
 use super::{
     apply::{self, ApplyError},
     chain, lock,
+    store::resource_version,
 };
 
 /// How often the leader renews, and how soon a call that failed is made again.
@@ -617,9 +618,8 @@ fn claimed_duration(lease: Option<&Lease>) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).clamp(LEASE_DURATION, LONGEST_DURATION)
 }
 
-/// Of two of the same API server the greater one is the newer; one that is no number passes for the oldest.
 fn version(lease: &Lease) -> Option<u64> {
-    lease.metadata.resource_version.as_deref().and_then(|version| version.parse().ok())
+    resource_version(lease.metadata.resource_version.as_deref())
 }
 
 #[cfg(test)]

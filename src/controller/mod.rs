@@ -187,7 +187,9 @@ fn watch_all(client: &Client, namespaces: &[String], metrics: &Arc<Metrics>, wat
     if let Some(labels) = &objects.namespaces {
         let (client, metrics) = (client.clone(), Arc::clone(metrics));
         let (labels, key_results) = (Arc::clone(labels), Arc::clone(&objects.key_results));
-        watches.spawn(async move { labels.watch(client, &metrics, |name| wake_namespace(&key_results, name)).await });
+        watches.spawn(async move {
+            labels.watch(client, &metrics, |name| key_results.wake_where(|key, _| key.namespace == name)).await
+        });
     }
     for namespace in scopes.into_iter().flatten() {
         metrics.namespace_readable(&namespace, true);
@@ -210,8 +212,8 @@ async fn rule(context: Arc<Context>, watches: &mut JoinSet<Fatal>, shutdown: &Ca
     context.metrics.watch_queue(&context.queue);
     let mut tasks = JoinSet::new();
     let Objects { key_results, connections, .. } = &*context.objects;
-    connections.agenda.wake_all(connections.store.keys());
-    key_results.agenda.wake_all(key_results.store.keys());
+    connections.wake_where(|_, _| true);
+    key_results.wake_where(|_, _| true);
     let each = Arc::clone(&context);
     tasks.spawn(async move {
         each.objects.connections.agenda.keep(|key| connection::look(key, &each)).await;
@@ -301,11 +303,6 @@ impl Objects {
     }
 }
 
-fn wake_namespace(key_results: &Watched<OkrKeyResult>, namespace: &str) {
-    let within = key_results.store.filter_map(|key, _| (key.namespace == namespace).then(|| key.clone()));
-    key_results.agenda.wake_all(within);
-}
-
 impl Context {
     /// The key result as the watch shows it; None where it is gone, unreadable or older than our own last write.
     fn key_result(&self, key: &Key) -> Option<OkrKeyResult> {
@@ -318,7 +315,7 @@ impl Context {
     }
 
     fn current<K: Keep>(&self, key: &Key, store: &Store<K>) -> Option<K> {
-        if self.writes.is_outdated(key, store.version(key)) {
+        if self.writes.is_outdated(key, store.resource_version(key)) {
             return None;
         }
         store.get(key).filter(|object| !store::is_leaving(object))
@@ -347,6 +344,7 @@ impl Context {
     fn forget(&self, key: &Key) {
         self.queue.cancel(key);
         self.writes.forget(key);
+        self.unwritten.forget(key);
     }
 
     fn last_asked(&self, uid: &str) -> Option<Timestamp> {
@@ -386,18 +384,14 @@ impl Context {
             namespace == connection.namespace
                 || self.settings.shared_connection_namespaces.contains(&connection.namespace)
         };
-        let users = self.objects.key_results.store.filter_map(|key, key_result| {
-            let may_use = match &key_result.reference {
-                Reference::None => false,
-                Reference::Any => found_from(&key.namespace),
-                Reference::Named(reference) => {
-                    reference.name == connection.name
-                        && reference.namespace.as_ref().unwrap_or(&key.namespace) == &connection.namespace
-                }
-            };
-            may_use.then(|| key.clone())
+        self.objects.key_results.wake_where(|key, key_result| match &key_result.reference {
+            Reference::None => false,
+            Reference::Any => found_from(&key.namespace),
+            Reference::Named(reference) => {
+                reference.name == connection.name
+                    && reference.namespace.as_ref().unwrap_or(&key.namespace) == &connection.namespace
+            }
         });
-        self.objects.key_results.agenda.wake_all(users);
     }
 }
 

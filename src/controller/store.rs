@@ -6,7 +6,6 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
-    marker::PhantomData,
     sync::{Arc, Mutex},
 };
 
@@ -33,12 +32,12 @@ pub trait Keep:
     fn keep(self) -> Self::Kept;
     fn restore(kept: &Self::Kept) -> Option<Self>;
     /// The resourceVersion, which can be had without unpacking anything.
-    fn version(kept: &Self::Kept) -> Option<u64>;
+    fn resource_version(kept: &Self::Kept) -> Option<u64>;
 }
 
-/// resourceVersions of one server ascend.
-pub fn version(meta: &ObjectMeta) -> Option<u64> {
-    meta.resource_version.as_deref()?.parse().ok()
+/// Of two of the same API server the greater one is the newer; one that is no number passes for the oldest.
+pub fn resource_version(text: Option<&str>) -> Option<u64> {
+    text?.parse().ok()
 }
 
 impl Keep for BigQueryConnection {
@@ -53,8 +52,8 @@ impl Keep for BigQueryConnection {
         Some(Self::clone(kept))
     }
 
-    fn version(kept: &Arc<Self>) -> Option<u64> {
-        version(kept.meta())
+    fn resource_version(kept: &Arc<Self>) -> Option<u64> {
+        resource_version(kept.metadata.resource_version.as_deref())
     }
 }
 
@@ -73,7 +72,7 @@ impl Keep for OkrKeyResult {
                     Some(reference) => Reference::Named(Box::new(reference.clone())),
                 },
             },
-            version: version(self.meta()),
+            resource_version: resource_version(self.metadata.resource_version.as_deref()),
             packed: Packed::new(&self),
         }
     }
@@ -82,8 +81,8 @@ impl Keep for OkrKeyResult {
         kept.packed.unpack()
     }
 
-    fn version(kept: &PackedKeyResult) -> Option<u64> {
-        kept.version
+    fn resource_version(kept: &PackedKeyResult) -> Option<u64> {
+        kept.resource_version
     }
 }
 
@@ -93,8 +92,8 @@ pub struct PackedKeyResult {
     pub chosen_uid: Option<Box<str>>,
     pub reference: Reference,
     /// As the API server counts; None where it gave none.
-    version: Option<u64>,
-    packed: Packed<OkrKeyResult>,
+    resource_version: Option<u64>,
+    packed: Packed,
 }
 
 /// Which connection a key result asks for.
@@ -107,20 +106,17 @@ pub enum Reference {
 }
 
 /// An object as compressed JSON.
-struct Packed<K> {
-    bytes: Box<[u8]>,
-    kind: PhantomData<fn() -> K>,
-}
+struct Packed(Box<[u8]>);
 
-impl<K: serde::Serialize + DeserializeOwned> Packed<K> {
-    fn new(object: &K) -> Self {
+impl Packed {
+    fn new(object: &impl Serialize) -> Self {
         // What was read from JSON can be written as such; were it not, the object would be as if it were unreadable.
         let json = serde_json::to_vec(object).unwrap_or_default();
-        Self { bytes: lz4_flex::compress_prepend_size(&json).into_boxed_slice(), kind: PhantomData }
+        Self(lz4_flex::compress_prepend_size(&json).into_boxed_slice())
     }
 
-    fn unpack(&self) -> Option<K> {
-        let json = lz4_flex::decompress_size_prepended(&self.bytes).ok()?;
+    fn unpack<K: DeserializeOwned>(&self) -> Option<K> {
+        let json = lz4_flex::decompress_size_prepended(&self.0).ok()?;
         serde_json::from_slice(&json).ok()
     }
 }
@@ -141,12 +137,8 @@ impl<K: Keep> Store<K> {
     }
 
     /// The resourceVersion of the object; None where it is gone.
-    pub fn version(&self, key: &Key) -> Option<u64> {
-        lock(&self.0).get(key).and_then(<K as Keep>::version)
-    }
-
-    pub fn keys(&self) -> Vec<Key> {
-        lock(&self.0).keys().cloned().collect()
+    pub fn resource_version(&self, key: &Key) -> Option<u64> {
+        lock(&self.0).get(key).and_then(K::resource_version)
     }
 
     /// What `pick` makes of each object.
@@ -409,6 +401,6 @@ mod tests {
         let [first, second] = ["a", "b"].map(|name| store.put(arrive(&key_result(name, &json!({})))));
         assert_eq!(store.retain(Some("other"), &HashSet::new()), []);
         assert_eq!(store.retain(Some("sales"), &[first.clone()].into()), [second]);
-        assert_eq!(store.keys(), [first]);
+        assert_eq!(store.filter_map(|key, _| Some(key.clone())), [first]);
     }
 }

@@ -85,6 +85,11 @@ where
         }
     }
 
+    /// Has the objects looked at again that `concerned` picks.
+    pub fn wake_where(&self, concerned: impl Fn(&Key, &K::Kept) -> bool) {
+        self.agenda.wake_all(self.store.filter_map(|key, kept| concerned(key, kept).then(|| key.clone())));
+    }
+
     fn take(&self, scope: &Scope, listing: &mut HashSet<Key>, event: Event<Arrived<K>>) {
         match event {
             Event::Init => listing.clear(),
@@ -154,10 +159,8 @@ impl Follow {
                     self.listed.cancel();
                 }
                 Err(error) => {
-                    self.metrics.watch_failed(kind);
-                    tracing::warn!(kind, error = chain(&error), "a watch failed; it is tried again");
-                    if failure.again(Instant::now()) > LONGEST_FAILURE {
-                        return Fatal::Watch(kind);
+                    if let Some(fatal) = failure.meet(kind, &error, &self.metrics) {
+                        return fatal;
                     }
                 }
             }
@@ -251,10 +254,8 @@ impl Namespaces {
             let event = match event {
                 Ok(event) => event,
                 Err(error) => {
-                    metrics.watch_failed(kind);
-                    tracing::warn!(kind, error = chain(&error), "a watch failed; it is tried again");
-                    if failure.again(Instant::now()) > LONGEST_FAILURE {
-                        return Fatal::Watch(kind);
+                    if let Some(fatal) = failure.meet(kind, &error, metrics) {
+                        return fatal;
                     }
                     continue;
                 }
@@ -301,6 +302,13 @@ fn kind_name<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>() ->
 struct Failure(Option<(Instant, Instant)>);
 
 impl Failure {
+    /// Tells of an error; returns what ends the process where they have been coming for too long.
+    fn meet(&mut self, kind: &'static str, error: &watcher::Error, metrics: &Metrics) -> Option<Fatal> {
+        metrics.watch_failed(kind);
+        tracing::warn!(kind, error = chain(error), "a watch failed; it is tried again");
+        (self.again(Instant::now()) > LONGEST_FAILURE).then_some(Fatal::Watch(kind))
+    }
+
     /// Counts one more error; returns for how long they have been coming.
     fn again(&mut self, now: Instant) -> Duration {
         let first = match self.0 {

@@ -21,6 +21,7 @@ use super::{
     leadership::Reign,
     lock,
     queue::Key,
+    store::resource_version,
     until,
 };
 
@@ -180,7 +181,7 @@ impl Writes {
     }
 
     fn saw(&self, key: &Key, version: Option<&str>) {
-        if let Some(version) = version.and_then(|version| version.parse().ok()) {
+        if let Some(version) = resource_version(version) {
             lock(&self.seen).insert(key.clone(), version);
         }
     }
