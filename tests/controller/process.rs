@@ -9,7 +9,7 @@ use std::{
 use okr_operator::api::{OkrKeyResult, crd};
 
 use crate::{
-    reach,
+    reach, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
         cluster::{Sandbox, await_some, sandbox},
@@ -134,10 +134,7 @@ async fn rows_in_an_error_reach_neither_log_nor_metric_nor_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_under_way_may_end_and_its_value_is_written_before_the_process_stops() {
-    let sandbox = sandbox("finish").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::slow(Duration::from_secs(4), Reply::number("INT64", "47")));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("finish", Reply::slow(Duration::from_secs(4), Reply::number("INT64", "47"))).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let process = Process::start(&sandbox, &[]);
     stub.until("jobs.query", 1).await;
@@ -149,10 +146,7 @@ async fn a_query_under_way_may_end_and_its_value_is_written_before_the_process_s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_the_process_at_once() {
-    let sandbox = sandbox("signals").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::slow(Duration::from_secs(300), Reply::number("INT64", "47")));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("signals", Reply::slow(Duration::from_secs(300), Reply::number("INT64", "47"))).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let process = Process::start(&sandbox, &[]);
     stub.until("jobs.query", 1).await;
@@ -167,10 +161,7 @@ async fn a_second_signal_ends_the_process_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_replicas_one_works_and_the_other_takes_over() {
-    let sandbox = sandbox("replicas").await;
-    let stub = Stub::start().await;
-    stub.otherwise(Reply::number("INT64", "47"));
-    sandbox.connect("warehouse", &stub.endpoint()).await;
+    let (sandbox, stub) = stubbed("replicas", Reply::number("INT64", "47")).await;
     let lease = format!("--lease-name={}", sandbox.namespace);
     let replica = || Process::start(&sandbox, &["--leader-election", &lease]);
     let leads = async |process: &Process| {

@@ -54,6 +54,15 @@ fn through(sandbox: &Sandbox, way: impl Fn(&Method, &str) -> Way + Send + Sync +
     Client::new(service, "default")
 }
 
+/// A client whose first write of the status of `kr` goes the way that `way` says.
+fn first_write(sandbox: &Sandbox, way: impl Fn() -> Way + Send + Sync + 'static) -> Client {
+    let writes = AtomicUsize::new(0);
+    through(sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
+        true if writes.fetch_add(1, Ordering::Relaxed) == 0 => way(),
+        _ => Way::Through,
+    })
+}
+
 fn is_list(method: &Method, uri: &str, resource: &str) -> bool {
     method == Method::GET && uri.contains(&format!("/{resource}?")) && !uri.contains("watch=true")
 }
@@ -218,12 +227,8 @@ async fn a_status_that_is_refused_holds_up_nobody_else() {
 async fn a_stray_refusal_is_not_taken_at_its_word() {
     let (sandbox, stub) = stubbed("stray", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
-    let writes = AtomicUsize::new(0);
     // As an API server answers that has just started and does not know its roles yet.
-    let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
-        true if writes.fetch_add(1, Ordering::Relaxed) == 0 => Way::Refused(StatusCode::FORBIDDEN),
-        _ => Way::Through,
-    });
+    let client = first_write(&sandbox, || Way::Refused(StatusCode::FORBIDDEN));
     let _operator = sandbox.operator_through(client, |_| {});
     assert_eq!(sandbox.await_reason("kr", "Synced").await.value.as_deref(), Some("47"));
     assert_eq!(runs(&stub, "SELECT 47"), 1, "what was answered before is written");
@@ -233,11 +238,7 @@ async fn a_stray_refusal_is_not_taken_at_its_word() {
 async fn what_was_refused_is_written_later_without_another_query() {
     let (sandbox, stub) = stubbed("refused", Reply::number("INT64", "47")).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
-    let writes = AtomicUsize::new(0);
-    let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
-        true if writes.fetch_add(1, Ordering::Relaxed) == 0 => Way::Refused(StatusCode::UNPROCESSABLE_ENTITY),
-        _ => Way::Through,
-    });
+    let client = first_write(&sandbox, || Way::Refused(StatusCode::UNPROCESSABLE_ENTITY));
     let _operator = sandbox.operator_through(client, |_| {});
     await_some("the query ran", || async { (runs(&stub, "SELECT 47") == 1).then_some(()) }).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -251,11 +252,7 @@ async fn what_was_refused_is_written_later_without_another_query() {
 async fn a_write_whose_answer_is_lost_is_counted_once() {
     let (sandbox, stub) = stubbed("lost", Reply::rows(&[("f0_", "INT64")], &[])).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
-    let writes = AtomicUsize::new(0);
-    let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
-        true if writes.fetch_add(1, Ordering::Relaxed) == 0 => Way::AnswerLost,
-        _ => Way::Through,
-    });
+    let client = first_write(&sandbox, || Way::AnswerLost);
     let operator = sandbox.operator_through(client, |_| {});
     sandbox.await_reason("kr", "NoRows").await;
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -6,7 +6,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
     core::PartialObjectMeta,
 };
 use okr_operator::api::OkrKeyResult;
@@ -16,7 +16,7 @@ use crate::{
     reach, stubbed,
     support::{
         bigquery_stub::Reply,
-        cluster::{Sandbox, await_some, impersonate},
+        cluster::{Sandbox, await_some, impersonate, sandbox},
     },
 };
 
@@ -96,7 +96,7 @@ async fn a_namespace_that_does_not_exist_is_told_of_also_by_whom_may_read_everyt
 #[tokio::test]
 async fn two_operators_share_a_cluster() {
     let (first, stub) = stubbed("first", Reply::number("INT64", "47")).await;
-    let (second, _) = stubbed("second", Reply::number("INT64", "47")).await;
+    let second = sandbox("second").await;
     second.connect("warehouse", &stub.endpoint()).await;
     let [one, other] = ["one", "other"].map(|name| format!("{name}-{}", first.namespace));
     let _one = first.operator_as(&one).await;
@@ -107,7 +107,6 @@ async fn two_operators_share_a_cluster() {
     }
     assert_eq!(second.audited(&one, "okrkeyresults"), []);
     assert_eq!(first.audited(&other, "okrkeyresults"), []);
-    let _ = first.api::<OkrKeyResult>().delete("kr", &DeleteParams::default()).await;
 }
 
 #[tokio::test]
