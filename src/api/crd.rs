@@ -8,11 +8,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::json;
 
-use super::{BigQueryConnection, OkrKeyResult, form};
+use super::{BigQueryConnection, OkrKeyResult, OkrObjective, form};
 
 /// Every CRD, in the order in which they are printed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![finish(BigQueryConnection::crd()), finish(OkrKeyResult::crd())]
+    vec![finish(BigQueryConnection::crd()), finish(OkrKeyResult::crd()), finish(OkrObjective::crd())]
 }
 
 /// The CRD as YAML with a first line that says where it comes from.

@@ -5,6 +5,8 @@
 mod connection;
 mod form;
 mod key_result;
+mod measured;
+mod objective;
 mod value;
 
 pub mod crd;
@@ -15,12 +17,14 @@ pub use connection::{
     WorkloadIdentity,
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-pub use key_result::{
-    Baseline, BigQuerySource, CheckIn, ConnectionChoice, ConnectionRef, Decrease, Expected, HistoryPoint, Increase,
-    LastQuery, Lifecycle, Link, Manual, Measure, MeasuredStatus, ObjectiveRef, OkrKeyResult, OkrKeyResultSpec,
-    OkrStatus, OverrideStatus, Parameter, ParameterType, Percent, Period, Phase, Reach, StayAbove, StayBelow,
-    StayBetween, Thresholds,
+pub use key_result::{OkrKeyResult, OkrKeyResultSpec};
+pub use measured::{
+    Baseline, BigQuerySource, CheckIn, ConnectionChoice, ConnectionRef, Decrease, Expected, Forecast, ForecastMethod,
+    HistoryPoint, Increase, LastQuery, Lifecycle, Link, Manual, Measure, MeasuredStatus, ObjectiveRef, OkrStatus,
+    OverrideStatus, Parameter, ParameterType, Percent, Period, Phase, Reach, StayAbove, StayBelow, StayBetween,
+    Thresholds,
 };
+pub use objective::{ChildStatus, ObjectiveStatus, OkrObjective, OkrObjectiveSpec, StatusFrom};
 pub use value::{Bytes, Date, Decimal, Duration, ValueError};
 
 /// The API group of every kind.

@@ -142,6 +142,7 @@ fn hostile_status() -> impl Strategy<Value = MeasuredStatus> {
             }),
             history,
             history_of,
+            forecast: None,
             conditions,
         }
     })
