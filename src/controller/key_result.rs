@@ -18,7 +18,7 @@ use crate::{
         connection, event, labels,
         measured::Source,
         parameters,
-        pass::{self, Pass},
+        pass::{self, Pass, Turn},
         schedule::{self, How, Plan, Route, Through, Why},
         status::{self, Attempt, Outcome},
     },
@@ -26,11 +26,9 @@ use crate::{
 
 use super::{
     Context,
-    links::Link,
     lock,
     queue::{Job, Key, Kind, Lane, Priority},
     reasons,
-    store::is_leaving,
     writes::Unwritten,
 };
 
@@ -43,11 +41,7 @@ const WHILE_IN_QUEUE: Duration = Duration::from_secs(60);
 /// Decides what is to be done about the key result now, and asks for it. Returns when to look again, if time alone can
 /// change anything.
 pub fn look(key: &Key, context: &Context) -> Option<Duration> {
-    let store = &context.objects.key_results.store;
-    if context.writes.is_outdated(key, store.resource_version(key)) {
-        return None;
-    }
-    let Some(key_result) = store.get(key).filter(|one| !is_leaving(one)) else {
+    let Some(key_result) = context.current::<OkrKeyResult>(key) else {
         // Gone, on its way out, or not to be understood any more: nothing is wanted for it.
         context.forget(key);
         return None;
@@ -69,8 +63,9 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
         return None;
     }
     // Not all that is due is sent soon: what waits is decided for itself once it has waited for a while.
-    let soon = context.queue.waits_since(key).is_none_or(|since| since.elapsed() < WHILE_IN_QUEUE);
-    match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), soon) {
+    let waits_long = context.queue.waits_since(key).is_some_and(|since| since.elapsed() >= WHILE_IN_QUEUE);
+    let turn = if waits_long { Turn::Later } else { Turn::Soon };
+    match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), turn) {
         Pass::Decide => context.queue.push(key.clone(), Lane::Unlimited, None, Priority::Asked),
         Pass::Attempt { why, .. } => {
             let (lane, limit) = lane(&route);
@@ -86,7 +81,7 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
 
 /// Takes a key result from the queue: runs its query if one is due, and writes what that and the day make of its status.
 pub async fn work(job: &Job, context: &Context) {
-    let Some(key_result) = context.key_result(&job.key) else { return };
+    let Some(mut key_result) = context.current::<OkrKeyResult>(&job.key) else { return };
     let attempt = match attempt(job, context, &key_result).await {
         Tried::NotNow => return,
         Tried::NotNeeded => None,
@@ -94,18 +89,17 @@ pub async fn work(job: &Job, context: &Context) {
     };
     // While the query ran the object may have changed: a new target counts at once, a new query makes this answer void,
     // and an object made anew under the name starts afresh.
-    let uid = key_result.metadata.uid;
-    let Some(mut key_result) = context.key_result(&job.key).filter(|now| now.metadata.uid == uid) else { return };
+    if !context.store::<OkrKeyResult>().is_at(&job.key, key_result.metadata.resource_version.as_deref()) {
+        let uid = key_result.metadata.uid;
+        let Some(now) = context.current(&job.key).filter(|now: &OkrKeyResult| now.metadata.uid == uid) else { return };
+        key_result = now;
+    }
     loop {
         let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
-        match context.writes.status(&job.key, &key_result, &status).await {
-            Ok(()) => return tell(context, &key_result, &status).await,
+        match context.write(&job.key, &mut key_result, status).await {
+            Ok(before) => return tell(context, &key_result, &before.unwrap_or_default()).await,
             Err(Unwritten::Gone | Unwritten::Deposed) => return,
             Err(Unwritten::Refused) => return context.unwritten.keep(&job.key, &key_result, attempt),
-            // It was written before, and only the answer to that was lost.
-            Err(Unwritten::Changed(newer)) if newer.status.as_ref() == Some(&status) => {
-                return tell(context, &key_result, &status).await;
-            }
             Err(Unwritten::Changed(newer)) => key_result = *newer,
         }
     }
@@ -123,15 +117,14 @@ fn decide(context: &Context, key_result: &OkrKeyResult, attempt: Option<&Attempt
     (status != *measured.status).then_some(status)
 }
 
-/// Has the connections counted that the key result took to or left.
-fn count_links(context: &Context, key_result: &OkrKeyResult, status: &MeasuredStatus) {
-    let before = key_result.status.as_ref().and_then(|status| status.connection.as_ref());
-    if before == status.connection.as_ref() {
+/// Has the connections counted that something took to or left.
+fn count_links(context: &Context, before: Option<&ConnectionChoice>, now: Option<&ConnectionChoice>) {
+    if before == now {
         return;
     }
-    for ConnectionChoice { namespace, name, uid: _ } in before.into_iter().chain(&status.connection) {
+    for ConnectionChoice { namespace, name, uid: _ } in before.into_iter().chain(now) {
         let key = Key { kind: Kind::Connection, namespace: namespace.clone(), name: name.clone() };
-        if let Some(connection) = context.connection(&key) {
+        if let Some(connection) = context.current::<BigQueryConnection>(&key) {
             let now = crate::clock::now();
             context.links.change(&connection, |link| link.links_changed_at.get_or_insert(now).to_owned());
             context.wake(key);
@@ -139,10 +132,11 @@ fn count_links(context: &Context, key_result: &OkrKeyResult, status: &MeasuredSt
     }
 }
 
-async fn tell(context: &Context, key_result: &OkrKeyResult, status: &MeasuredStatus) {
-    count_links(context, key_result, status);
-    let before = key_result.status.clone().unwrap_or_default();
-    context.writes.tell(key_result, event::transitions(&before, status)).await;
+/// Tells of what was written over `before`.
+async fn tell(context: &Context, key_result: &OkrKeyResult, before: &MeasuredStatus) {
+    let Some(status) = &key_result.status else { return };
+    count_links(context, before.connection.as_ref(), status.connection.as_ref());
+    context.writes.tell(key_result, event::transitions(before, status)).await;
 }
 
 /// The key result and its way to BigQuery. None while its connection was not looked at as it is now, which is told of once it was.
@@ -164,32 +158,25 @@ fn gather<'a>(
     };
     let labels = context.namespace_labels(measured.namespace);
     let kept = measured.status.connection.as_ref();
-    let seeker = Seeker { namespace: measured.namespace, labels: labels.as_ref(), source, kept };
+    let seeker = Seeker { namespace: measured.namespace, labels: labels.as_deref(), source, kept };
     let connections: Vec<&BigQueryConnection> = connections.iter().map(AsRef::as_ref).collect();
     match choice::choose(seeker, &connections, &context.settings.shared_connection_namespaces) {
         Err(none) => Some((measured, Err(none))),
         Ok(connection) => {
-            let link = context.links.of(connection);
-            let is_known = link.knows(connection) || connection.spec.is_suspended();
-            is_known.then(|| (measured, Ok(through(connection, &link, crate::clock::now()))))
+            let budget = connection.spec.maximum_bytes_per_day();
+            let now = crate::clock::now();
+            context.links.change(connection, |link| {
+                let is_known = link.knows(connection) || connection.spec.is_suspended();
+                let through = Through {
+                    connection,
+                    fingerprint: schedule::fingerprint(&measured, source, connection),
+                    ready: link.is_ready(),
+                    within_budget: budget.is_none_or(|budget| connection::bytes_of_day(&link.known, now) < budget.0),
+                    changed_at: link.changed_at,
+                };
+                is_known.then_some((measured, Ok(through)))
+            })
         }
-    }
-}
-
-fn through<'a>(connection: &'a BigQueryConnection, link: &Link, now: Timestamp) -> Through<'a> {
-    let budget = connection.spec.maximum_bytes_per_day();
-    Through {
-        connection,
-        ready: link.is_ready(),
-        within_budget: budget.is_none_or(|budget| connection::bytes_of_day(&link.known, now) < budget.0),
-        changed_at: link.changed_at,
-    }
-}
-
-fn current_fingerprint(measured: &Measured<'_>, route: &Route<'_>) -> Option<String> {
-    match (measured.source, route) {
-        (Source::BigQuery(source), Ok(through)) => Some(schedule::fingerprint(measured, source, through.connection)),
-        (Source::BigQuery(_), Err(_)) | (Source::Manual(_), _) => None,
     }
 }
 
@@ -199,7 +186,8 @@ fn is_wanted(fingerprint: &str, measured: &Measured<'_>, route: &Route<'_>, now:
         schedule::plan(measured, route, now, None),
         Plan::Hold { reason: Reason::Closed | Reason::Postponed | Reason::Suspended | Reason::ConnectionSuspended, .. }
     );
-    current_fingerprint(measured, route).as_deref() == Some(fingerprint) && !rests
+    let present = route.as_ref().ok().map(|through| through.fingerprint.as_str());
+    present == Some(fingerprint) && !rests
 }
 
 fn lane(route: &Route<'_>) -> (Lane, Option<usize>) {
@@ -233,8 +221,8 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     let Some((measured, route)) = gather(context, key_result, &connections) else { return Tried::NotNow };
     let now = crate::clock::now();
     // Its turn in the lane of its connection has come, or it has been decided that it waits too long for that.
-    let soon = job.lane != Lane::Unlimited;
-    let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), soon);
+    let turn = if job.lane == Lane::Unlimited { Turn::Later } else { Turn::Now };
+    let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), turn);
     let (at, why, how) = match pass {
         Pass::Wait(_) => return Tried::NotNow,
         Pass::Decide => return Tried::NotNeeded,
@@ -246,10 +234,9 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     }
     let (Source::BigQuery(source), Ok(through)) = (measured.source, route) else { return Tried::NotNow };
     let Some(client) = context.links.of(through.connection).client else { return Tried::NotNow };
-    let fingerprint = schedule::fingerprint(&measured, source, through.connection);
-    job.runs(measured.uid, &fingerprint);
+    job.runs(measured.uid, &through.fingerprint);
     if let Some(unwritten) = context.unwritten.take(&job.key, &measured)
-        && schedule::still_answers(&unwritten, &measured, &fingerprint, through.connection, now)
+        && schedule::still_answers(&unwritten, &measured, &through, now)
     {
         return Tried::Done(unwritten);
     }
@@ -271,7 +258,7 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     };
     count(context, &outcome);
     Tried::Done(Attempt {
-        fingerprint,
+        fingerprint: through.fingerprint,
         refresh: measured.refresh.map(str::to_owned),
         reconcile_at: measured.reconcile_at.map(str::to_owned),
         ended: crate::clock::now(),

@@ -50,7 +50,7 @@ use self::{
     queue::{Key, Kind, Queue},
     store::{Keep, Reference, Store},
     watch::{Namespaces, Watched},
-    writes::Writes,
+    writes::{Unwritten, Writes},
 };
 
 pub use watch::READ_TIMEOUT;
@@ -304,28 +304,45 @@ impl Objects {
 }
 
 impl Context {
-    /// The key result as the watch shows it; None where it is gone, unreadable or older than our own last write.
-    fn key_result(&self, key: &Key) -> Option<OkrKeyResult> {
-        self.current(key, &self.objects.key_results.store)
+    fn store<K: Keep>(&self) -> &Store<K> {
+        &K::watched(&self.objects).store
     }
 
-    /// The same of a connection.
-    fn connection(&self, key: &Key) -> Option<BigQueryConnection> {
-        self.current(key, &self.objects.connections.store)
+    /// The object as it is now; None where it is gone, on its way out or unreadable.
+    fn current<K: Keep>(&self, key: &Key) -> Option<K> {
+        self.store::<K>().get(key).filter(|object| !store::is_leaving(object))
     }
 
-    fn current<K: Keep>(&self, key: &Key, store: &Store<K>) -> Option<K> {
-        if self.writes.is_outdated(key, store.resource_version(key)) {
-            return None;
-        }
-        store.get(key).filter(|object| !store::is_leaving(object))
+    /// Writes a status that was decided on `object`, which has it then. Returns the one before.
+    async fn write<K: Keep>(
+        &self,
+        key: &Key,
+        object: &mut K,
+        status: K::Status,
+    ) -> Result<Option<K::Status>, Unwritten<K>> {
+        let version = match self.writes.status(key, object, &status).await {
+            Ok(version) => Some(version),
+            Err(Unwritten::Changed(newer)) => {
+                self.store().advance(key, &*newer);
+                // Otherwise it was written before, and only the answer to that was lost.
+                if newer.status() != Some(&status) {
+                    return Err(Unwritten::Changed(newer));
+                }
+                newer.meta().resource_version.clone()
+            }
+            Err(unwritten) => return Err(unwritten),
+        };
+        object.meta_mut().resource_version = version;
+        let before = object.status_mut().replace(status);
+        self.store().advance(key, object);
+        Ok(before)
     }
 
     fn all_connections(&self) -> Vec<Arc<BigQueryConnection>> {
         self.objects.connections.store.filter_map(|_, connection| Some(Arc::clone(connection)))
     }
 
-    fn namespace_labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+    fn namespace_labels(&self, namespace: &str) -> Option<Arc<BTreeMap<String, String>>> {
         self.objects.namespaces.as_ref()?.labels(namespace)
     }
 

@@ -2,34 +2,55 @@
 //!
 //! A key result is read a few times an hour and kept all the time, so it is kept as compressed text and unpacked at each
 //! look (some 20 µs). Connections are few and are looked at by every key result: they are kept as they are.
+//!
+//! The store is fed by the watch, and by our own writes, which know what the watch will show: the echo of a write is
+//! neither decoded nor looked at again.
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
+    fmt::Debug,
+    marker::PhantomData,
     sync::{Arc, Mutex},
 };
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Resource, ResourceExt, api::ObjectMeta, core::NamespaceResourceScope};
+use kube::{
+    Resource, ResourceExt,
+    api::ObjectMeta,
+    core::{NamespaceResourceScope, object::HasStatus},
+};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
 use crate::api::{BigQueryConnection, ConnectionRef, OkrKeyResult, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION};
 
 use super::{
-    lock,
+    Objects, lock,
     queue::{Key, Kind},
+    watch::Watched,
 };
 
 /// A kind whose objects are kept.
 pub trait Keep:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + 'static
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + HasStatus<Status: Serialize + PartialEq + Send + Sync>
+    + Serialize
+    + DeserializeOwned
+    + Clone
+    + Debug
+    + Send
+    + Sync
+    + 'static
 {
     const KIND: Kind;
     /// The form in which an object is kept.
     type Kept: Send + Sync;
 
-    fn keep(self) -> Self::Kept;
+    /// Where the objects of this kind are.
+    fn watched(objects: &Objects) -> &Watched<Self>;
+    /// `json` is the same object.
+    fn keep(&self, json: &[u8]) -> Self::Kept;
     fn restore(kept: &Self::Kept) -> Option<Self>;
     /// The resourceVersion, which can be had without unpacking anything.
     fn resource_version(kept: &Self::Kept) -> Option<u64>;
@@ -44,8 +65,12 @@ impl Keep for BigQueryConnection {
     const KIND: Kind = Kind::Connection;
     type Kept = Arc<Self>;
 
-    fn keep(self) -> Arc<Self> {
-        Arc::new(self)
+    fn watched(objects: &Objects) -> &Watched<Self> {
+        &objects.connections
+    }
+
+    fn keep(&self, _json: &[u8]) -> Arc<Self> {
+        Arc::new(self.clone())
     }
 
     fn restore(kept: &Arc<Self>) -> Option<Self> {
@@ -61,7 +86,11 @@ impl Keep for OkrKeyResult {
     const KIND: Kind = Kind::KeyResult;
     type Kept = PackedKeyResult;
 
-    fn keep(self) -> PackedKeyResult {
+    fn watched(objects: &Objects) -> &Watched<Self> {
+        &objects.key_results
+    }
+
+    fn keep(&self, json: &[u8]) -> PackedKeyResult {
         let chosen = self.status.as_ref().and_then(|status| status.connection.as_ref());
         PackedKeyResult {
             chosen_uid: chosen.map(|chosen| chosen.uid.as_str().into()),
@@ -73,7 +102,7 @@ impl Keep for OkrKeyResult {
                 },
             },
             resource_version: resource_version(self.metadata.resource_version.as_deref()),
-            packed: Packed::new(&self),
+            packed: Packed::new(json),
         }
     }
 
@@ -109,10 +138,8 @@ pub enum Reference {
 struct Packed(Box<[u8]>);
 
 impl Packed {
-    fn new(object: &impl Serialize) -> Self {
-        // What was read from JSON can be written as such; were it not, the object would be as if it were unreadable.
-        let json = serde_json::to_vec(object).unwrap_or_default();
-        Self(lz4_flex::compress_prepend_size(&json).into_boxed_slice())
+    fn new(json: &[u8]) -> Self {
+        Self(lz4_flex::compress_prepend_size(json).into_boxed_slice())
     }
 
     fn unpack<K: DeserializeOwned>(&self) -> Option<K> {
@@ -122,36 +149,47 @@ impl Packed {
 }
 
 /// All objects of one kind.
-pub struct Store<K: Keep>(Mutex<HashMap<Key, K::Kept>>);
+pub struct Store<K: Keep>(Mutex<Contents<K>>);
+
+struct Contents<K: Keep> {
+    objects: HashMap<Key, K::Kept>,
+    /// The resourceVersions that our own writes made or met, until the watch shows them.
+    ahead: HashMap<Key, u64>,
+}
 
 impl<K: Keep> Default for Store<K> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Mutex::new(Contents { objects: HashMap::new(), ahead: HashMap::new() }))
     }
 }
 
 impl<K: Keep> Store<K> {
     /// The object; None where it is gone or unreadable.
     pub fn get(&self, key: &Key) -> Option<K> {
-        lock(&self.0).get(key).and_then(K::restore)
+        lock(&self.0).objects.get(key).and_then(K::restore)
     }
 
-    /// The resourceVersion of the object; None where it is gone.
-    pub fn resource_version(&self, key: &Key) -> Option<u64> {
-        lock(&self.0).get(key).and_then(K::resource_version)
+    /// Whether the object is still that of this resourceVersion.
+    pub fn is_at(&self, key: &Key, version: Option<&str>) -> bool {
+        let version = resource_version(version);
+        version.is_some() && lock(&self.0).objects.get(key).and_then(K::resource_version) == version
     }
 
     /// What `pick` makes of each object.
     pub fn filter_map<T>(&self, mut pick: impl FnMut(&Key, &K::Kept) -> Option<T>) -> Vec<T> {
-        lock(&self.0).iter().filter_map(|(key, kept)| pick(key, kept)).collect()
+        lock(&self.0).objects.iter().filter_map(|(key, kept)| pick(key, kept)).collect()
     }
 
-    pub fn put(&self, object: Arrived<K>) -> Key {
-        let key = Key::of(K::KIND, &object);
-        match object.object {
-            Ok(object) => {
-                let kept = object.keep();
-                lock(&self.0).insert(key.clone(), kept);
+    /// Takes what the watch shows. Returns whether it is news: the echo of a write of ours, or what was before it, is none.
+    pub fn put(&self, arrived: &Arrived<K>) -> (Key, bool) {
+        let key = Key::of(K::KIND, arrived);
+        if lock(&self.0).knows(&key, resource_version(arrived.metadata.resource_version.as_deref())) {
+            return (key, false);
+        }
+        match arrived.read() {
+            Ok((object, json)) => {
+                let kept = object.keep(json.as_bytes());
+                lock(&self.0).objects.insert(key.clone(), kept);
             }
             Err(error) => {
                 tracing::warn!(
@@ -161,10 +199,23 @@ impl<K: Keep> Store<K> {
                     error,
                     "left alone: it was stored under another version of its definition; correct and apply it again"
                 );
-                lock(&self.0).remove(&key);
+                lock(&self.0).objects.remove(&key);
             }
         }
-        key
+        (key, true)
+    }
+
+    /// Takes what a write of ours made or met, before the watch shows it: no decision is made on an older object.
+    pub fn advance(&self, key: &Key, object: &K) {
+        let version = resource_version(object.meta().resource_version.as_deref());
+        let (Some(version), Ok(json)) = (version, serde_json::to_vec(object)) else { return };
+        let kept = object.keep(&json);
+        let mut contents = lock(&self.0);
+        // It may be gone meanwhile, or there may be another of its name.
+        if contents.objects.get(key).and_then(K::resource_version).is_some_and(|shown| shown < version) {
+            contents.objects.insert(key.clone(), kept);
+            contents.ahead.insert(key.clone(), version);
+        }
     }
 
     pub fn remove(&self, key: &Key) {
@@ -173,15 +224,33 @@ impl<K: Keep> Store<K> {
 
     /// Removes the objects of `namespace` (None: of all) that are not among `listed`, and returns their keys.
     pub fn retain(&self, namespace: Option<&str>, listed: &HashSet<Key>) -> Vec<Key> {
-        let mut store = lock(&self.0);
+        let mut contents = lock(&self.0);
         let within = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
-        let gone: Vec<Key> = store.keys().filter(|key| within(key) && !listed.contains(*key)).cloned().collect();
+        let objects = contents.objects.keys();
+        let gone: Vec<Key> = objects.filter(|key| within(key) && !listed.contains(*key)).cloned().collect();
         for key in &gone {
-            store.remove(key);
+            contents.remove(key);
         }
         // A list that was once long leaves no room behind it.
-        store.shrink_to_fit();
+        contents.objects.shrink_to_fit();
         gone
+    }
+}
+
+impl<K: Keep> Contents<K> {
+    /// Whether what the watch shows is not newer than what a write of ours has shown before.
+    fn knows(&mut self, key: &Key, shown: Option<u64>) -> bool {
+        let Some(ahead) = self.ahead.get(key) else { return false };
+        let is_known = shown.is_some_and(|shown| shown <= *ahead);
+        if shown.is_none_or(|shown| shown >= *ahead) {
+            self.ahead.remove(key);
+        }
+        is_known
+    }
+
+    fn remove(&mut self, key: &Key) {
+        self.objects.remove(key);
+        self.ahead.remove(key);
     }
 }
 
@@ -190,7 +259,8 @@ impl<K: Keep> Store<K> {
 #[derive(Debug, Clone)]
 pub struct Arrived<K> {
     metadata: ObjectMeta,
-    pub object: Result<K, String>,
+    text: Box<RawValue>,
+    kind: PhantomData<fn() -> K>,
 }
 
 /// What of an object is read. The rest, above all managedFields, which are larger than most of our objects, is skipped
@@ -264,23 +334,37 @@ struct Slim<'a> {
     status: Option<&'a RawValue>,
 }
 
-impl<'de, K: DeserializeOwned> Deserialize<'de> for Arrived<K> {
+impl<'de, K> Deserialize<'de> for Arrived<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        let Wire { api_version, kind, metadata, spec, status } =
-            serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
-        let metadata = ObjectMeta::from(metadata);
-        let slim = Slim { api_version, kind, metadata: &metadata, spec, status };
-        let slim = serde_json::to_string(&slim).map_err(serde::de::Error::custom)?;
-        let object = serde_json::from_str(&slim).or_else(|error| {
-            let mut value: Value = serde_json::from_str(&slim).map_err(|_| error.to_string())?;
-            let dropped = drop_what_does_not_fit::<K>(&mut value);
-            let object = K::deserialize(&value).map_err(|_| error.to_string())?;
-            let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
-            tracing::warn!(namespace, name, fields = ?dropped, "status fields that the operator did not write are decided anew");
-            Ok(object)
-        });
-        Ok(Self { metadata, object })
+        let wire: Wire<'_> = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
+        Ok(Self { metadata: wire.metadata.into(), text, kind: PhantomData })
+    }
+}
+
+impl<K: DeserializeOwned> Arrived<K> {
+    /// The object, and the same as JSON without what nobody reads; or why it does not fit our types.
+    pub fn read(&self) -> Result<(K, String), String> {
+        let Wire { api_version, kind, metadata: _, spec, status } =
+            serde_json::from_str(self.text.get()).map_err(|error| error.to_string())?;
+        let slim = Slim { api_version, kind, metadata: &self.metadata, spec, status };
+        let slim = serde_json::to_string(&slim).map_err(|error| error.to_string())?;
+        match serde_json::from_str(&slim) {
+            Ok(object) => Ok((object, slim)),
+            Err(error) => {
+                let mut value: Value = serde_json::from_str(&slim).map_err(|_| error.to_string())?;
+                let dropped = drop_what_does_not_fit::<K>(&mut value);
+                let object = K::deserialize(&value).map_err(|_| error.to_string())?;
+                let (namespace, name) = (self.metadata.namespace.as_deref(), self.metadata.name.as_deref());
+                tracing::warn!(
+                    namespace,
+                    name,
+                    fields = ?dropped,
+                    "status fields that the operator did not write are decided anew"
+                );
+                Ok((object, value.to_string()))
+            }
+        }
     }
 }
 
@@ -362,7 +446,7 @@ mod tests {
         let store = Store::<OkrKeyResult>::default();
         let status = json!({"value": "47.10", "connection": {"namespace": "sales", "name": "warehouse", "uid": "u"},
             "history": [{"time": "2026-10-01T00:00:00Z", "value": "1e-3"}]});
-        let key = store.put(arrive(&key_result("kr", &status)));
+        let key = store.put(&arrive(&key_result("kr", &status))).0;
         let mut want = key_result("kr", &status);
         want["metadata"].as_object_mut().unwrap().remove("managedFields");
         want["metadata"]["annotations"] = json!({"okr-operator.dev/refresh": "1"});
@@ -378,7 +462,7 @@ mod tests {
             "value": "47", "valueTime": "yesterday", "okrStatus": "Fine", "nextSyncTime": "9999-12-31T23:59:59Z",
             "conditions": [{"type": "Ready"}], "mood": "good",
         });
-        let key = store.put(arrive(&key_result("kr", &status)));
+        let key = store.put(&arrive(&key_result("kr", &status))).0;
         let kept = serde_json::to_value(store.get(&key).unwrap()).unwrap();
         assert_eq!(kept["status"], json!({"value": "47"}));
         assert_eq!(kept["metadata"]["generation"], 3);
@@ -388,19 +472,56 @@ mod tests {
     fn a_spec_that_does_not_fit_takes_the_place_of_one_that_did() {
         let store = Store::<OkrKeyResult>::default();
         let good = key_result("kr", &json!({}));
-        let key = store.put(arrive(&good));
+        let key = store.put(&arrive(&good)).0;
         let mut bad = good;
         bad["spec"]["measure"] = json!("reach");
-        assert_eq!(store.put(arrive(&bad)), key);
+        assert_eq!(store.put(&arrive(&bad)).0, key);
         assert!(store.get(&key).is_none());
     }
 
     #[test]
     fn what_a_list_leaves_out_is_gone_within_its_namespace_only() {
         let store = Store::<OkrKeyResult>::default();
-        let [first, second] = ["a", "b"].map(|name| store.put(arrive(&key_result(name, &json!({})))));
+        let [first, second] = ["a", "b"].map(|name| store.put(&arrive(&key_result(name, &json!({})))).0);
         assert_eq!(store.retain(Some("other"), &HashSet::new()), []);
         assert_eq!(store.retain(Some("sales"), &[first.clone()].into()), [second]);
         assert_eq!(store.filter_map(|key, _| Some(key.clone())), [first]);
+    }
+
+    fn at(version: u64, value: &str) -> Arrived<OkrKeyResult> {
+        let mut object = key_result("kr", &json!({"value": value}));
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        arrive(&object)
+    }
+
+    fn value(store: &Store<OkrKeyResult>, key: &Key) -> Option<String> {
+        store.get(key)?.status?.value
+    }
+
+    #[test]
+    fn the_echo_of_a_write_is_no_news_and_what_came_before_it_changes_nothing() {
+        let store = Store::<OkrKeyResult>::default();
+        let (key, is_news) = store.put(&at(7, "1"));
+        assert!(is_news);
+        store.advance(&key, &at(9, "2").read().unwrap().0);
+        assert_eq!(value(&store, &key).as_deref(), Some("2"));
+        for (version, is_news) in [(8, false), (9, false), (9, true), (10, true)] {
+            assert_eq!(store.put(&at(version, "3")).1, is_news, "{version}");
+        }
+        assert_eq!(value(&store, &key).as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn a_write_to_what_is_gone_or_newer_by_now_brings_nothing_back() {
+        let store = Store::<OkrKeyResult>::default();
+        let written = at(9, "2").read().unwrap().0;
+        let (key, _) = store.put(&at(7, "1"));
+        store.remove(&key);
+        store.advance(&key, &written);
+        assert!(store.get(&key).is_none());
+        store.put(&at(12, "another of its name"));
+        store.advance(&key, &written);
+        assert_eq!(value(&store, &key).as_deref(), Some("another of its name"));
+        assert!(store.put(&at(13, "4")).1);
     }
 }

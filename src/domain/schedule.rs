@@ -34,9 +34,11 @@ const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(5);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The connection a key result goes through, as it stands now.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Through<'a> {
     pub connection: &'a BigQueryConnection,
+    /// Of the key result's present query through it, see [`fingerprint`]: computed once, asked for often.
+    pub fingerprint: String,
     /// Whether its last check passed.
     pub ready: bool,
     /// Whether the bytes of its day allow another query.
@@ -126,11 +128,11 @@ pub fn plan(measured: &Measured<'_>, route: &Route<'_>, now: Timestamp, last_ask
         return Plan::hold(Reason::Suspended);
     }
     let Some(zone) = calendar::zone(measured.period) else { return invalid_time_zone(measured) };
-    let source = match measured.source {
-        Source::BigQuery(source) => source,
+    match measured.source {
+        Source::BigQuery(_) => {}
         Source::Manual(_) => return plan_manual(measured, &zone, now),
-    };
-    let planning = Planning { measured, source, zone: &zone, now, last_asked };
+    }
+    let planning = Planning { measured, zone: &zone, now, last_asked };
     match route {
         Err(_) if planning.has_last_value(None) => Plan::hold(Reason::PeriodEnded),
         Err(NoConnection { reason, message }) => Plan::Hold { reason: *reason, message: message.clone(), until: None },
@@ -163,7 +165,6 @@ fn plan_manual(measured: &Measured<'_>, zone: &TimeZone, now: Timestamp) -> Plan
 /// The plan of something with a query.
 struct Planning<'a> {
     measured: &'a Measured<'a>,
-    source: &'a BigQuerySource,
     zone: &'a TimeZone,
     now: Timestamp,
     last_asked: Option<Timestamp>,
@@ -171,8 +172,8 @@ struct Planning<'a> {
 
 impl Planning<'_> {
     fn through(&self, through: &Through<'_>) -> Plan {
-        let fingerprint = fingerprint(self.measured, self.source, through.connection);
-        if self.has_last_value(Some(&fingerprint)) {
+        let fingerprint = through.fingerprint.as_str();
+        if self.has_last_value(Some(fingerprint)) {
             return Plan::hold(Reason::PeriodEnded);
         }
         if through.connection.spec.is_suspended() {
@@ -180,11 +181,11 @@ impl Planning<'_> {
         }
         let first_query = self.first_query(through);
         let begun = first_query.is_none_or(|first_query| self.now >= first_query);
-        if !begun && self.dry_run_passed(&fingerprint) {
+        if !begun && self.dry_run_passed(fingerprint) {
             let message = Reason::NotStarted.sentence().to_owned();
             return Plan::Hold { reason: Reason::NotStarted, message, until: first_query };
         }
-        let (at, why) = self.next(through, &fingerprint);
+        let (at, why) = self.next(through, fingerprint);
         let due = at <= self.now;
         let was = ready_reason(self.measured);
         // It shows at the key result's own slot, and stays until the connection is Ready again.
@@ -196,7 +197,7 @@ impl Planning<'_> {
             let message = Reason::BudgetExhausted.sentence().to_owned();
             return Plan::Hold { reason: Reason::BudgetExhausted, message, until };
         }
-        Plan::Attempt { at, why, how: self.how(begun, &fingerprint) }
+        Plan::Attempt { at, why, how: self.how(begun, fingerprint) }
     }
 
     fn how(&self, begun: bool, fingerprint: &str) -> How {
@@ -358,14 +359,13 @@ pub fn asks(annotation: Option<&str>, echo: Option<&str>) -> bool {
 pub fn still_answers(
     attempt: &Attempt,
     measured: &Measured<'_>,
-    fingerprint: &str,
-    connection: &BigQueryConnection,
+    through: &Through<'_>,
     now: Timestamp,
 ) -> bool {
-    attempt.fingerprint == fingerprint
+    attempt.fingerprint == through.fingerprint
         && attempt.refresh.as_deref() == measured.refresh
         && attempt.reconcile_at.as_deref() == measured.reconcile_at
-        && Slots::new(measured.uid, interval(measured, Some(connection))).after(attempt.ended) > now
+        && Slots::new(measured.uid, interval(measured, Some(through.connection))).after(attempt.ended) > now
 }
 
 /// The reason of the last attempt's failure; None after a success. A passing failure that left Ready=True shows its

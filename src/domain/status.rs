@@ -367,11 +367,10 @@ fn fresh(
     if at_rest {
         return None;
     }
-    if let (Source::BigQuery(source), Ok(through)) = (measured.source, route) {
-        let fingerprint = schedule::fingerprint(measured, source, through.connection);
-        if status.query_fingerprint.as_deref() != Some(fingerprint.as_str()) {
-            return Some((Truth::False, "QueryChanged", "The value is that of another query or connection."));
-        }
+    if let (Source::BigQuery(_), Ok(through)) = (measured.source, route)
+        && status.query_fingerprint.as_deref() != Some(through.fingerprint.as_str())
+    {
+        return Some((Truth::False, "QueryChanged", "The value is that of another query or connection."));
     }
     Some(if now >= end {
         (Truth::False, "Stale", "The value is older than two intervals, or than a manual value's validFor.")

@@ -269,3 +269,13 @@ fn a_whole_life_by_timers_alone() {
     let (attempts, writes) = live(&mut world, 24 * 30);
     assert_eq!((attempts, writes), (0, 0), "what ended stays as it is");
 }
+
+#[test]
+fn what_is_about_to_be_sent_is_not_decided_before() {
+    let mut world = World::new(json!({}));
+    world.measures("47");
+    world.changes(json!({"title": "Another"}));
+    world.wait(hours(1));
+    assert_eq!(world.pass(), Pass::Decide);
+    assert!(matches!(world.pass_at_its_turn(), Pass::Attempt { why: Why::Slot, .. }));
+}
