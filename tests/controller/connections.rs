@@ -277,8 +277,11 @@ async fn a_hundred_key_results_that_start_at_once_make_one_token_request() {
     let mut spec = with_key(&stub);
     spec["limits"] = json!({"maxConcurrentQueries": 100});
     sandbox.apply::<BigQueryConnection>("warehouse", spec).await;
+    let mut spec = reach("SELECT 47");
+    // So that none of the hundred has a slot while this runs.
+    spec["interval"] = json!("168h");
     for index in 0..100 {
-        sandbox.apply::<OkrKeyResult>(&format!("kr-{index}"), reach("SELECT 47")).await;
+        sandbox.apply::<OkrKeyResult>(&format!("kr-{index}"), spec.clone()).await;
     }
     let _operator = sandbox.operator_with(|settings| settings.max_concurrent_syncs = 200);
     for index in 0..100 {
