@@ -8,9 +8,12 @@
 //! | how far is it, how far should it be? | [`progress`] |
 //! | On Track, Behind or At Risk? | [`judgement`] |
 //! | which connection? | [`choice`] |
+//! | what does an objective need to know of what refers to it? | [`child`] |
+//! | what is an objective rolled up to? | [`rollup`] |
 //! | what does a reason mean? | [`reason`] |
 
 pub mod calendar;
+pub mod child;
 pub mod choice;
 pub mod conditions;
 pub mod connection;
@@ -23,10 +26,12 @@ pub mod judgement;
 pub mod labels;
 pub mod measured;
 pub mod number;
+pub mod objective;
 pub mod parameters;
 pub mod pass;
 pub mod progress;
 pub mod reason;
+pub mod rollup;
 pub mod schedule;
 pub mod status;
 

@@ -9,6 +9,7 @@ mod histories;
 mod okr_status;
 mod passes;
 mod properties;
+mod rollups;
 mod schedule;
 mod verdicts;
 mod world;
