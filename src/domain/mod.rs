@@ -8,6 +8,7 @@
 //! | how far is it, how far should it be? | [`progress`] |
 //! | On Track, Behind or At Risk? | [`judgement`] |
 //! | which connection? | [`choice`] |
+//! | where does the history lead? | [`forecast`] |
 //! | what does an objective need to know of what refers to it? | [`child`] |
 //! | what is an objective rolled up to? | [`rollup`] |
 //! | what does a reason mean? | [`reason`] |
@@ -20,6 +21,7 @@ pub mod connection;
 pub mod event;
 pub mod explanation;
 pub mod fingerprint;
+pub mod forecast;
 pub mod hash;
 pub mod history;
 pub mod judgement;

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use num_bigint::{BigInt, Sign};
 use num_integer::Integer;
 use num_rational::BigRational;
-use num_traits::{Signed, Zero};
+use num_traits::{Signed, ToPrimitive, Zero};
 
 use crate::api::Decimal;
 
@@ -63,6 +63,11 @@ pub fn two_places(value: &Exact) -> String {
     let sign = if hundredths.sign() == Sign::Minus { "-" } else { "" };
     let text = format!("{sign}{whole}.{rest:0>2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The nearest float. Only for what is shown: no status is decided by floats.
+pub fn to_f64(value: &Exact) -> Option<f64> {
+    ToPrimitive::to_f64(value).filter(|value| value.is_finite())
 }
 
 /// The same as a number.

@@ -8,7 +8,7 @@ use crate::api::{Expected, Measure, Percent, Period};
 use super::number::{Exact, integer};
 
 /// Where the way to a target begins and ends.
-fn way(measure: &Measure) -> Option<(Exact, Exact)> {
+pub(super) fn way(measure: &Measure) -> Option<(Exact, Exact)> {
     match measure {
         Measure::Percent(_) => Some((Exact::zero(), integer(100))),
         Measure::Reach(reach) => Some((Exact::zero(), (&reach.target).into())),

@@ -16,6 +16,7 @@ use super::{
     child::{Family, Kind, Standing, Sum, WeightsAboveHundred, frozen_progress},
     conditions::{Following, READY, STALLED, Truth},
     explanation::{self, RollUpFacts},
+    forecast,
     history,
     judgement::{self, Gaps, WORST_FIRST},
     number::{Exact, clamp_percent, integer, two_places},
@@ -150,6 +151,10 @@ pub fn next_as_of(roll_up: &RollUp<'_>, operator: &Gaps, now: Timestamp, judged_
     };
     status::stand(&mut status, &standing, judged_at);
     record(&mut status, roll_up, judged_at);
+    status.forecast = period
+        .zip(zone.as_ref())
+        .filter(|_| lifecycle == Lifecycle::Active)
+        .and_then(|(period, zone)| forecast::of_roll_up(&status.history, period, zone));
 
     let mut next = if frozen { before.clone() } else { listed(roll_up, &sum) };
     let (reason, message) = verdict(roll_up, &sum, zone.is_some(), next.child_count.unwrap_or_default());

@@ -8,6 +8,7 @@ use super::{
     calendar::{self, start_of_day, whole_seconds},
     conditions::{self, FRESH, Following, ON_TRACK, READY, RECONCILING, STALLED, Truth},
     explanation::{self, Facts},
+    forecast,
     history,
     judgement::{self, Gaps},
     measured::{Measured, Source},
@@ -112,6 +113,12 @@ pub fn next_as_of(
     let is_ready = ready.status == Truth::True.name();
     let aged = stale || !is_ready || status.consecutive_failures.unwrap_or_default() > 0;
     status.explanation = Some(explain(&status, measured, route, &numbers, aged));
+
+    status.forecast = measured
+        .period
+        .zip(zone.as_ref())
+        .filter(|_| measured.lifecycle == Lifecycle::Active)
+        .and_then(|(period, zone)| forecast::forecast(&status.history, measured.measure, period, zone));
 
     let mut all = vec![ready.clone()];
     all.extend(progress_of_work(&plan, &ready, &status, &following));

@@ -5,6 +5,7 @@ mod conditions;
 mod connections;
 mod events;
 mod fingerprints;
+mod forecasts;
 mod histories;
 mod okr_status;
 mod passes;
