@@ -9,6 +9,7 @@ use okr_operator::{
     domain::{
         Reason,
         connection::{ConnectionReason, SaturatedReason},
+        objective::ObjectiveProblem,
     },
 };
 
@@ -194,6 +195,7 @@ fn the_readme_names_every_flag_status_and_reason() {
     let reasons = Reason::ALL.iter().map(|reason| format!("`{}`", reason.name()));
     let reasons = reasons.chain(ConnectionReason::ALL.iter().map(|reason| format!("`{}`", reason.name())));
     let reasons = reasons.chain(SaturatedReason::ALL.iter().map(|reason| format!("`{}`", reason.name())));
+    let reasons = reasons.chain(ObjectiveProblem::ALL.iter().map(|problem| format!("`{}`", problem.name())));
     let statuses = ["NotStarted", "InProgress", "OnTrack", "Behind", "AtRisk", "Postponed", "Closed"];
     let statuses = statuses.iter().map(|status| format!("`{status}`"));
     let missing: Vec<String> = flags.chain(reasons).chain(statuses).filter(|name| !readme.contains(name)).collect();

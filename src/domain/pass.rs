@@ -94,7 +94,7 @@ fn only_aged(before: &MeasuredStatus, next: &MeasuredStatus) -> bool {
 fn day_before_its_pass(measured: &Measured<'_>, now: Timestamp) -> Option<Timestamp> {
     let zone = calendar::zone(measured.period)?;
     let today = calendar::day(now, &zone);
-    let pass = schedule::day_pass(measured, today, &zone)?;
+    let pass = schedule::day_pass(measured.uid, today, &zone)?;
     let start = start_of_day(today, &zone)?;
     (now < pass).then(|| calendar::after(start, SignedDuration::from_secs(-1)))
 }
@@ -107,7 +107,7 @@ fn next_moment(measured: &Measured<'_>, route: &Route<'_>, plan: &Plan, now: Tim
         let tomorrow = today.tomorrow().ok()?;
         [today, tomorrow]
             .into_iter()
-            .filter_map(|day| schedule::day_pass(measured, day, &zone))
+            .filter_map(|day| schedule::day_pass(measured.uid, day, &zone))
             .find(|pass| *pass > now)
     });
     let stale = status::fresh_until(measured.status, measured, route);

@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
-use crate::api::{BigQueryConnection, BigQuerySource, Duration, Lifecycle, Time};
+use crate::api::{BigQueryConnection, BigQuerySource, Duration, Lifecycle, Period, Time};
 
 use super::{
     calendar::{self, after, start_of_day},
@@ -141,12 +141,17 @@ pub fn plan(measured: &Measured<'_>, route: &Route<'_>, now: Timestamp, last_ask
 }
 
 fn invalid_time_zone(measured: &Measured<'_>) -> Plan {
-    let name = measured.period.and_then(|period| period.time_zone.as_deref()).unwrap_or_default();
     Plan::Hold {
         reason: Reason::InvalidTimeZone,
-        message: format!("spec.period.timeZone {name:?} is not an IANA time zone: write one such as Europe/Paris."),
+        message: no_time_zone(measured.period),
         until: None,
     }
+}
+
+/// Our words for a period whose time zone does not exist.
+pub(super) fn no_time_zone(period: Option<&Period>) -> String {
+    let name = period.and_then(|period| period.time_zone.as_deref()).unwrap_or_default();
+    format!("spec.period.timeZone {name:?} is not an IANA time zone: write one such as Europe/Paris.")
 }
 
 fn plan_manual(measured: &Measured<'_>, zone: &TimeZone, now: Timestamp) -> Plan {
@@ -422,10 +427,15 @@ impl Slots {
 }
 
 /// When the new day is written where no sync does it first: within the first quarter of an hour, in the zone.
-pub fn day_pass(measured: &Measured<'_>, today: Date, zone: &TimeZone) -> Option<Timestamp> {
+pub fn day_pass(uid: &str, today: Date, zone: &TimeZone) -> Option<Timestamp> {
+    start_of_day(today, zone).map(|start| after(start, day_spread(uid)))
+}
+
+/// How long after a moment that is the same for many objects one of them is written: hash(uid) within a quarter of an
+/// hour.
+pub fn day_spread(uid: &str) -> SignedDuration {
     // One minute of the quarter is left for the writes themselves.
-    let spread = i64::try_from(hash::number(&[measured.uid, "day"]) % (14 * 60)).expect("below 840");
-    start_of_day(today, zone).map(|start| after(start, SignedDuration::from_secs(spread)))
+    SignedDuration::from_secs(i64::try_from(hash::number(&[uid, "day"]) % (14 * 60)).expect("below 840"))
 }
 
 fn step(steps: &[SignedDuration], failures: u32) -> Option<SignedDuration> {

@@ -62,7 +62,7 @@ pub fn spec(changes: Value) -> Value {
     spec
 }
 
-fn merge(spec: &mut Value, changes: Value) {
+pub fn merge(spec: &mut Value, changes: Value) {
     let (Value::Object(spec), Value::Object(changes)) = (spec, changes) else { panic!("two objects") };
     for (field, value) in changes {
         match value {
