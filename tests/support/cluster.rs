@@ -9,8 +9,10 @@ use jiff::SignedDuration;
 use k8s_openapi::{
     ByteString,
     api::{
-        core::v1::{Namespace, Secret},
+        authentication::v1::{TokenRequest, TokenRequestSpec},
+        core::v1::{Namespace, Secret, ServiceAccount},
         events::v1::Event,
+        rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -117,6 +119,32 @@ impl Sandbox {
         let secrets = self.api::<Secret>();
         let _ = secrets.delete(name, &DeleteParams::default()).await;
         secrets.create(&PostParams::default(), &secret).await.unwrap();
+    }
+
+    /// Allows `user` in this namespace what `rules`, as a Role has them, say, and no more than that.
+    pub async fn allow(&self, user: &str, rules: Value) {
+        grant(self.api::<Role>(), self.api::<RoleBinding>(), user, rules).await;
+    }
+
+    /// The same in all namespaces.
+    pub async fn allow_everywhere(&self, user: &str, rules: Value) {
+        let (roles, bindings) = (Api::<ClusterRole>::all(self.client.clone()), Api::all(self.client.clone()));
+        grant::<_, ClusterRoleBinding>(roles, bindings, user, rules).await;
+    }
+
+    /// A token of a new ServiceAccount, as `kubectl create token` makes it. RBAC knows it as
+    /// `system:serviceaccount:NAMESPACE:NAME`.
+    pub async fn token(&self, name: &str) -> String {
+        let accounts = self.api::<ServiceAccount>();
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        accounts
+            .create(&PostParams::default(), &ServiceAccount { metadata, ..ServiceAccount::default() })
+            .await
+            .unwrap();
+        let spec = TokenRequestSpec { audiences: Vec::new(), ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
+        answer.status.unwrap().token
     }
 
     /// A merge patch, as `kubectl patch` or `kubectl annotate` sends it.
@@ -285,6 +313,25 @@ pub async fn impersonate(user: &str, groups: &[&str]) -> Client {
     config.auth_info.impersonate = Some(user.to_owned());
     config.auth_info.impersonate_groups = Some(groups.iter().map(|&group| group.to_owned()).collect());
     Client::try_from(config).unwrap()
+}
+
+async fn grant<R, B>(roles: Api<R>, bindings: Api<B>, user: &str, rules: Value)
+where
+    R: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    B: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let role = json!({
+        "apiVersion": R::api_version(&()), "kind": R::kind(&()), "metadata": {"name": user}, "rules": rules,
+    });
+    let group = R::group(&());
+    let binding = json!({
+        "apiVersion": B::api_version(&()), "kind": B::kind(&()), "metadata": {"name": user},
+        "roleRef": {"apiGroup": group, "kind": R::kind(&()), "name": user},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    });
+    let ours = PatchParams::apply("tests").force();
+    roles.patch(user, &ours, &Patch::Apply(role)).await.unwrap();
+    bindings.patch(user, &ours, &Patch::Apply(binding)).await.unwrap();
 }
 
 /// What the API server answers when it fails or refuses.
