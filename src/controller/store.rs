@@ -1,7 +1,7 @@
 //! What exists, in memory: small enough for ten thousand key results in one small pod.
 //!
-//! A key result is read a few times an hour and kept all the time, so it is kept as compressed text and unpacked at each
-//! look (some 20 µs). Connections are few and are looked at by every key result: they are kept as they are.
+//! A key result or an objective is read a few times an hour and kept all the time, so it is kept as compressed text and
+//! unpacked at each look (some 20 µs). Connections are few and are looked at by every key result: they are kept as they are.
 //!
 //! The store is fed by the watch, and by our own writes, which know what the watch will show: the echo of a write is
 //! neither decoded nor looked at again.
@@ -23,11 +23,18 @@ use kube::{
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
-use crate::api::{BigQueryConnection, ConnectionRef, OkrKeyResult, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION};
+use crate::{
+    api::{
+        BigQueryConnection, BigQuerySource, ConnectionChoice, ConnectionRef, OkrKeyResult, OkrObjective,
+        RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION,
+    },
+    domain::child::Child,
+};
 
 use super::{
     Objects, lock,
     queue::{Key, Kind},
+    tree::{Door, Referral, Tree},
     watch::Watched,
 };
 
@@ -54,6 +61,16 @@ pub trait Keep:
     fn restore(kept: &Self::Kept) -> Option<Self>;
     /// The resourceVersion, which can be had without unpacking anything.
     fn resource_version(kept: &Self::Kept) -> Option<u64>;
+
+    /// The objective it refers to, if any, and what it brings along.
+    fn referral(&self) -> Option<Referral> {
+        None
+    }
+
+    /// Of an objective: who may refer to it.
+    fn door(&self) -> Option<Door> {
+        None
+    }
 }
 
 /// Of two of the same API server the greater one is the newer; one that is no number passes for the oldest.
@@ -84,39 +101,64 @@ impl Keep for BigQueryConnection {
 
 impl Keep for OkrKeyResult {
     const KIND: Kind = Kind::KeyResult;
-    type Kept = PackedKeyResult;
+    type Kept = PackedObject;
 
     fn watched(objects: &Objects) -> &Watched<Self> {
         &objects.key_results
     }
 
-    fn keep(&self, json: &[u8]) -> PackedKeyResult {
+    fn keep(&self, json: &[u8]) -> PackedObject {
         let chosen = self.status.as_ref().and_then(|status| status.connection.as_ref());
-        PackedKeyResult {
-            chosen_uid: chosen.map(|chosen| chosen.uid.as_str().into()),
-            reference: match &self.spec.big_query {
-                None => Reference::None,
-                Some(source) => match &source.connection_ref {
-                    None => Reference::Any,
-                    Some(reference) => Reference::Named(Box::new(reference.clone())),
-                },
-            },
-            resource_version: resource_version(self.metadata.resource_version.as_deref()),
-            packed: Packed::new(json),
-        }
+        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, json)
     }
 
-    fn restore(kept: &PackedKeyResult) -> Option<Self> {
+    fn restore(kept: &PackedObject) -> Option<Self> {
         kept.packed.unpack()
     }
 
-    fn resource_version(kept: &PackedKeyResult) -> Option<u64> {
+    fn resource_version(kept: &PackedObject) -> Option<u64> {
         kept.resource_version
+    }
+
+    fn referral(&self) -> Option<Referral> {
+        let reference = self.spec.objective_ref.as_ref()?;
+        Some(Referral::new(reference, Child::of_key_result(self)))
     }
 }
 
-/// A key result, with what is asked of all of them at once beside it.
-pub struct PackedKeyResult {
+impl Keep for OkrObjective {
+    const KIND: Kind = Kind::Objective;
+    type Kept = PackedObject;
+
+    fn watched(objects: &Objects) -> &Watched<Self> {
+        &objects.objectives
+    }
+
+    fn keep(&self, json: &[u8]) -> PackedObject {
+        let chosen = self.status.as_ref().and_then(|status| status.measured.connection.as_ref());
+        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, json)
+    }
+
+    fn restore(kept: &PackedObject) -> Option<Self> {
+        kept.packed.unpack()
+    }
+
+    fn resource_version(kept: &PackedObject) -> Option<u64> {
+        kept.resource_version
+    }
+
+    fn referral(&self) -> Option<Referral> {
+        let reference = self.spec.parent_ref.as_ref()?;
+        Some(Referral::new(reference, Child::of_objective(self)))
+    }
+
+    fn door(&self) -> Option<Door> {
+        Some(Door { allowed: self.spec.allowed_namespaces.clone(), rolls_up: self.spec.measure.is_none() })
+    }
+}
+
+/// A key result or an objective, with what is asked of all of them at once beside it.
+pub struct PackedObject {
     /// The uid of the connection in use.
     pub chosen_uid: Option<Box<str>>,
     pub reference: Reference,
@@ -125,7 +167,24 @@ pub struct PackedKeyResult {
     packed: Packed,
 }
 
-/// Which connection a key result asks for.
+impl PackedObject {
+    fn new(meta: &ObjectMeta, source: Option<&BigQuerySource>, chosen: Option<&ConnectionChoice>, json: &[u8]) -> Self {
+        Self {
+            chosen_uid: chosen.map(|chosen| chosen.uid.as_str().into()),
+            reference: match source {
+                None => Reference::None,
+                Some(source) => match &source.connection_ref {
+                    None => Reference::Any,
+                    Some(reference) => Reference::Named(Box::new(reference.clone())),
+                },
+            },
+            resource_version: resource_version(meta.resource_version.as_deref()),
+            packed: Packed::new(json),
+        }
+    }
+}
+
+/// Which connection something asks for.
 pub enum Reference {
     /// It has no query.
     None,
@@ -149,7 +208,10 @@ impl Packed {
 }
 
 /// All objects of one kind.
-pub struct Store<K: Keep>(Mutex<Contents<K>>);
+pub struct Store<K: Keep> {
+    contents: Mutex<Contents<K>>,
+    tree: Arc<Tree>,
+}
 
 struct Contents<K: Keep> {
     objects: HashMap<Key, K::Kept>,
@@ -157,39 +219,40 @@ struct Contents<K: Keep> {
     ahead: HashMap<Key, u64>,
 }
 
-impl<K: Keep> Default for Store<K> {
-    fn default() -> Self {
-        Self(Mutex::new(Contents { objects: HashMap::new(), ahead: HashMap::new() }))
-    }
-}
-
 impl<K: Keep> Store<K> {
+    /// An empty one, which tells `tree` of the references that its objects make.
+    pub fn new(tree: Arc<Tree>) -> Self {
+        Self { contents: Mutex::new(Contents { objects: HashMap::new(), ahead: HashMap::new() }), tree }
+    }
+
     /// The object; None where it is gone or unreadable.
     pub fn get(&self, key: &Key) -> Option<K> {
-        lock(&self.0).objects.get(key).and_then(K::restore)
+        lock(&self.contents).objects.get(key).and_then(K::restore)
     }
 
     /// Whether the object is still that of this resourceVersion.
     pub fn is_at(&self, key: &Key, version: Option<&str>) -> bool {
         let version = resource_version(version);
-        version.is_some() && lock(&self.0).objects.get(key).and_then(K::resource_version) == version
+        version.is_some() && lock(&self.contents).objects.get(key).and_then(K::resource_version) == version
     }
 
     /// What `pick` makes of each object.
     pub fn filter_map<T>(&self, mut pick: impl FnMut(&Key, &K::Kept) -> Option<T>) -> Vec<T> {
-        lock(&self.0).objects.iter().filter_map(|(key, kept)| pick(key, kept)).collect()
+        lock(&self.contents).objects.iter().filter_map(|(key, kept)| pick(key, kept)).collect()
     }
 
     /// Takes what the watch shows. Returns whether it is news: the echo of a write of ours, or what was before it, is none.
     pub fn put(&self, arrived: &Arrived<K>) -> (Key, bool) {
         let key = Key::of(K::KIND, arrived);
-        if lock(&self.0).knows(&key, resource_version(arrived.metadata.resource_version.as_deref())) {
+        if lock(&self.contents).knows(&key, resource_version(arrived.metadata.resource_version.as_deref())) {
             return (key, false);
         }
         match arrived.read() {
             Ok((object, json)) => {
                 let kept = object.keep(json.as_bytes());
-                lock(&self.0).objects.insert(key.clone(), kept);
+                let mut contents = lock(&self.contents);
+                contents.objects.insert(key.clone(), kept);
+                self.place(&key, Some(&object));
             }
             Err(error) => {
                 tracing::warn!(
@@ -199,7 +262,9 @@ impl<K: Keep> Store<K> {
                     error,
                     "left alone: it was stored under another version of its definition; correct and apply it again"
                 );
-                lock(&self.0).objects.remove(&key);
+                let mut contents = lock(&self.contents);
+                contents.objects.remove(&key);
+                self.place(&key, None);
             }
         }
         (key, true)
@@ -210,26 +275,42 @@ impl<K: Keep> Store<K> {
         let version = resource_version(object.meta().resource_version.as_deref());
         let (Some(version), Ok(json)) = (version, serde_json::to_vec(object)) else { return };
         let kept = object.keep(&json);
-        let mut contents = lock(&self.0);
+        let mut contents = lock(&self.contents);
         // It may be gone meanwhile, or there may be another of its name.
         if contents.objects.get(key).and_then(K::resource_version).is_some_and(|shown| shown < version) {
             contents.objects.insert(key.clone(), kept);
             contents.ahead.insert(key.clone(), version);
+            self.place(key, Some(object));
         }
     }
 
     pub fn remove(&self, key: &Key) {
-        lock(&self.0).remove(key);
+        let mut contents = lock(&self.contents);
+        contents.remove(key);
+        self.place(key, None);
+    }
+
+    /// Tells the tree of the object, or that it is gone. The contents stay locked meanwhile: what the watch shows and what
+    /// was written must not overtake one another.
+    fn place(&self, key: &Key, object: Option<&K>) {
+        if K::KIND == Kind::Connection {
+            return;
+        }
+        self.tree.refer(key, object.and_then(K::referral));
+        if K::KIND == Kind::Objective {
+            self.tree.open(key, object.and_then(K::door));
+        }
     }
 
     /// Removes the objects of `namespace` (None: of all) that are not among `listed`, and returns their keys.
     pub fn retain(&self, namespace: Option<&str>, listed: &HashSet<Key>) -> Vec<Key> {
-        let mut contents = lock(&self.0);
+        let mut contents = lock(&self.contents);
         let within = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
         let objects = contents.objects.keys();
         let gone: Vec<Key> = objects.filter(|key| within(key) && !listed.contains(*key)).cloned().collect();
         for key in &gone {
             contents.remove(key);
+            self.place(key, None);
         }
         // A list that was once long leaves no room behind it.
         contents.objects.shrink_to_fit();
@@ -443,7 +524,7 @@ mod tests {
 
     #[test]
     fn an_object_comes_out_as_it_went_in_but_for_what_nobody_reads() {
-        let store = Store::<OkrKeyResult>::default();
+        let store = Store::<OkrKeyResult>::new(Arc::default());
         let status = json!({"value": "47.10", "connection": {"namespace": "sales", "name": "warehouse", "uid": "u"},
             "history": [{"time": "2026-10-01T00:00:00Z", "value": "1e-3"}]});
         let key = store.put(&arrive(&key_result("kr", &status))).0;
@@ -457,7 +538,7 @@ mod tests {
 
     #[test]
     fn what_others_wrote_into_a_status_is_dropped_and_the_rest_stays() {
-        let store = Store::<OkrKeyResult>::default();
+        let store = Store::<OkrKeyResult>::new(Arc::default());
         let status = json!({
             "value": "47", "valueTime": "yesterday", "okrStatus": "Fine", "nextSyncTime": "9999-12-31T23:59:59Z",
             "conditions": [{"type": "Ready"}], "mood": "good",
@@ -470,7 +551,7 @@ mod tests {
 
     #[test]
     fn a_spec_that_does_not_fit_takes_the_place_of_one_that_did() {
-        let store = Store::<OkrKeyResult>::default();
+        let store = Store::<OkrKeyResult>::new(Arc::default());
         let good = key_result("kr", &json!({}));
         let key = store.put(&arrive(&good)).0;
         let mut bad = good;
@@ -481,7 +562,7 @@ mod tests {
 
     #[test]
     fn what_a_list_leaves_out_is_gone_within_its_namespace_only() {
-        let store = Store::<OkrKeyResult>::default();
+        let store = Store::<OkrKeyResult>::new(Arc::default());
         let [first, second] = ["a", "b"].map(|name| store.put(&arrive(&key_result(name, &json!({})))).0);
         assert_eq!(store.retain(Some("other"), &HashSet::new()), []);
         assert_eq!(store.retain(Some("sales"), &[first.clone()].into()), [second]);
@@ -500,7 +581,7 @@ mod tests {
 
     #[test]
     fn the_echo_of_a_write_is_no_news_and_what_came_before_it_changes_nothing() {
-        let store = Store::<OkrKeyResult>::default();
+        let store = Store::<OkrKeyResult>::new(Arc::default());
         let (key, is_news) = store.put(&at(7, "1"));
         assert!(is_news);
         store.advance(&key, &at(9, "2").read().unwrap().0);
@@ -513,7 +594,7 @@ mod tests {
 
     #[test]
     fn a_write_to_what_is_gone_or_newer_by_now_brings_nothing_back() {
-        let store = Store::<OkrKeyResult>::default();
+        let store = Store::<OkrKeyResult>::new(Arc::default());
         let written = at(9, "2").read().unwrap().0;
         let (key, _) = store.put(&at(7, "1"));
         store.remove(&key);

@@ -27,6 +27,7 @@ use super::{
     chain, lock,
     queue::Key,
     store::{Arrived, Keep, Store},
+    tree::Tree,
 };
 
 /// A watch that fails for longer than this is not going to be mended by waiting: the process ends, loudly.
@@ -45,7 +46,7 @@ const NAMESPACE_AGAIN: Duration = Duration::from_secs(60);
 /// The objects of one kind, and when each is looked at next.
 pub struct Watched<K: Keep> {
     pub store: Store<K>,
-    pub agenda: Agenda,
+    pub agenda: Arc<Agenda>,
     scopes: BTreeMap<Scope, Listed>,
 }
 
@@ -56,9 +57,9 @@ type Scope = Option<String>;
 type Listed = CancellationToken;
 
 impl<K: Keep> Watched<K> {
-    pub fn new(scopes: &BTreeSet<Scope>) -> Self {
+    pub fn new(scopes: &BTreeSet<Scope>, tree: &Arc<Tree>, agenda: Arc<Agenda>) -> Self {
         let scopes = scopes.iter().map(|scope| (scope.clone(), Listed::new())).collect();
-        Self { store: Store::default(), agenda: Agenda::default(), scopes }
+        Self { store: Store::new(Arc::clone(tree)), agenda, scopes }
     }
 
     /// Waits until the objects that exist have been listed: until then one that is missing may only be unknown.

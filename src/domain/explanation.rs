@@ -261,7 +261,9 @@ fn rolled_up(facts: &RollUpFacts<'_>) -> String {
     let Some(progress) = standing.progress else {
         return match (facts.reason, facts.children.len()) {
             _ if facts.frozen => "there was no progress".to_owned(),
-            (Reason::Cycle, _) => format!("there is no progress, because it is a part of itself: {}", names(facts.cycle)),
+            (Reason::Cycle, _) => {
+                format!("there is no progress, because it is a part of itself: {}", names(facts.cycle))
+            }
             (_, 0) => worst(),
             (Reason::WeightsAboveHundred, _) => {
                 format!("there is no progress, because the weights are above 100 in sum; {}", worst())

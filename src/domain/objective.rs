@@ -1,6 +1,6 @@
 //! The reference from a key result or objective to the objective it counts for: SPEC 6's rules.
 
-use crate::api::{ObjectiveRef, OkrObjective};
+use crate::api::{AllowedNamespaces, ObjectiveRef};
 
 use super::choice::{self, NamespaceLabels};
 
@@ -39,23 +39,18 @@ impl ObjectiveProblem {
     }
 }
 
-/// What is wrong with `reference`, made in `namespace` with these labels, where `found` is the objective of that name.
-pub fn problem(
-    reference: &ObjectiveRef,
-    namespace: &str,
-    labels: NamespaceLabels<'_>,
-    found: Option<&OkrObjective>,
-) -> Option<ObjectiveProblem> {
-    let is_own = reference.namespace.as_deref().is_none_or(|wanted| wanted == namespace);
-    match found {
-        Some(objective) if admits(objective, namespace, labels) => None,
-        _ if is_own => Some(ObjectiveProblem::ObjectiveNotFound),
-        _ => Some(ObjectiveProblem::ObjectiveNotShared),
+/// What is wrong with a reference to an objective of the object's own namespace, or of another, that `admits` it or not.
+/// One that does not exist admits nobody.
+pub fn problem(is_own: bool, admits: bool) -> Option<ObjectiveProblem> {
+    match (admits, is_own) {
+        (true, _) => None,
+        (false, true) => Some(ObjectiveProblem::ObjectiveNotFound),
+        (false, false) => Some(ObjectiveProblem::ObjectiveNotShared),
     }
 }
 
-/// Whether key results and objectives of `namespace`, with these labels, may refer to `objective`.
-pub fn admits(objective: &OkrObjective, namespace: &str, labels: NamespaceLabels<'_>) -> bool {
-    let own = objective.metadata.namespace.as_deref().unwrap_or_default();
-    choice::allows(objective.spec.allowed_namespaces.as_ref(), own, namespace, labels)
+/// Whether key results and objectives of `namespace`, with these labels, may refer to an objective in namespace `own` that
+/// admits those of `allowed`.
+pub fn admits(own: &str, allowed: Option<&AllowedNamespaces>, namespace: &str, labels: NamespaceLabels<'_>) -> bool {
+    choice::allows(allowed, own, namespace, labels)
 }

@@ -16,8 +16,7 @@ use super::{
     child::{Family, Kind, Standing, Sum, WeightsAboveHundred, frozen_progress},
     conditions::{Following, READY, STALLED, Truth},
     explanation::{self, RollUpFacts},
-    forecast,
-    history,
+    forecast, history,
     judgement::{self, Gaps, WORST_FIRST},
     number::{Exact, clamp_percent, integer, two_places},
     objective::ObjectiveProblem,
@@ -187,12 +186,15 @@ pub fn next_as_of(roll_up: &RollUp<'_>, operator: &Gaps, now: Timestamp, judged_
 
 /// The status of an objective with a measure of its own: `measured`, and its children, which count for nothing.
 pub fn with_measure(measured: MeasuredStatus, family: &Family) -> ObjectiveStatus {
-    let children = family.children().map(|child| Standing {
-        child,
-        progress: child.progress.as_ref().map(clamp_percent),
-        not_counted: None,
-        share: None,
-    }).collect();
+    let children = family
+        .children()
+        .map(|child| Standing {
+            child,
+            progress: child.progress.as_ref().map(clamp_percent),
+            not_counted: None,
+            share: None,
+        })
+        .collect();
     let why = |_: &Standing<'_>| Some("the objective has a measure of its own");
     ObjectiveStatus { measured, ..list(children, why) }
 }
@@ -330,9 +332,9 @@ fn child_status(standing: &Standing<'_>, not_counted: Option<&str>) -> ChildStat
     let progress = standing.progress.clone().or_else(|| counts.then(|| integer(0)));
     let share = standing.share.filter(|_| counts);
     let of_hundred = |part: u64, sum: u64| Exact::new_raw((part * 100).into(), sum.into());
-    let contribution = share.zip(progress.as_ref()).map(|((part, sum), progress)| {
-        Exact::new_raw(progress.numer() * part, progress.denom() * sum)
-    });
+    let contribution = share
+        .zip(progress.as_ref())
+        .map(|((part, sum), progress)| Exact::new_raw(progress.numer() * part, progress.denom() * sum));
     ChildStatus {
         kind: standing.child.kind.name().to_owned(),
         namespace: standing.child.namespace.to_string(),

@@ -141,11 +141,7 @@ pub fn plan(measured: &Measured<'_>, route: &Route<'_>, now: Timestamp, last_ask
 }
 
 fn invalid_time_zone(measured: &Measured<'_>) -> Plan {
-    Plan::Hold {
-        reason: Reason::InvalidTimeZone,
-        message: no_time_zone(measured.period),
-        until: None,
-    }
+    Plan::Hold { reason: Reason::InvalidTimeZone, message: no_time_zone(measured.period), until: None }
 }
 
 /// Our words for a period whose time zone does not exist.
@@ -361,12 +357,7 @@ pub fn asks(annotation: Option<&str>, echo: Option<&str>) -> bool {
 }
 
 /// Whether an attempt that could not be written is as good as a new one: of the same query, with no request or slot since.
-pub fn still_answers(
-    attempt: &Attempt,
-    measured: &Measured<'_>,
-    through: &Through<'_>,
-    now: Timestamp,
-) -> bool {
+pub fn still_answers(attempt: &Attempt, measured: &Measured<'_>, through: &Through<'_>, now: Timestamp) -> bool {
     attempt.fingerprint == through.fingerprint
         && attempt.refresh.as_deref() == measured.refresh
         && attempt.reconcile_at.as_deref() == measured.reconcile_at
