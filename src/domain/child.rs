@@ -150,7 +150,7 @@ fn progress_of_value(measure: &Measure, status: Option<&MeasuredStatus>) -> Opti
 
 /// What a closed roll-up keeps: its progress rounded to two places, because nothing else of it is stored.
 pub(super) fn frozen_progress(status: &MeasuredStatus) -> Option<Exact> {
-    number::parse(status.progress_percent.as_deref()?)
+    number::parse(status.progress_percent.as_deref()?).as_ref().map(clamp_percent)
 }
 
 /// The set weights of the children that count are above 100 in sum.
@@ -200,11 +200,7 @@ impl Family {
     ///
     /// Each objective is looked at once, so that this ends in a cycle too. An objective that is not part of one has no
     /// child that is.
-    pub fn gather(
-        namespace: &str,
-        name: &str,
-        mut children_of: impl FnMut(&str, &str) -> Vec<Arc<Child>>,
-    ) -> Self {
+    pub fn gather(namespace: &str, name: &str, mut children_of: impl FnMut(&str, &str) -> Vec<Arc<Child>>) -> Self {
         let mut seen: HashSet<(Box<str>, Box<str>)> = HashSet::from([(namespace.into(), name.into())]);
         let mut members: Vec<Member> = Vec::new();
         let mut add = |members: &mut Vec<Member>, namespace: &str, name: &str| {
@@ -329,7 +325,8 @@ fn weighted_mean(children: &[Standing<'_>]) -> Option<Exact> {
             *numerators.entry(progress.denom()).or_default() += progress.numer() * part;
         }
     }
-    let total = added(numerators.into_iter().map(|(denominator, numerator)| (numerator, denominator.clone())).collect());
+    let total =
+        added(numerators.into_iter().map(|(denominator, numerator)| (numerator, denominator.clone())).collect());
     Some(Exact::new_raw(total.0, total.1 * sum?))
 }
 

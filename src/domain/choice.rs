@@ -8,7 +8,9 @@ use kube::{
     core::{Selector, SelectorExt},
 };
 
-use crate::api::{AllowedNamespaces, BigQueryConnection, BigQuerySource, ConnectionChoice, ConnectionRef, NamespacesFrom};
+use crate::api::{
+    AllowedNamespaces, BigQueryConnection, BigQuerySource, ConnectionChoice, ConnectionRef, NamespacesFrom,
+};
 
 use super::reason::Reason;
 

@@ -285,7 +285,9 @@ impl Reason {
             Reason::WeightsAboveHundred => {
                 "The weights of the key results and objectives that refer to this objective are above 100 in sum: lower them, or leave some out to share what is left."
             }
-            Reason::Cycle => "The objective is a part of itself through spec.parentRef: take one of the references away.",
+            Reason::Cycle => {
+                "The objective is a part of itself through spec.parentRef: take one of the references away."
+            }
         }
     }
 }

@@ -16,10 +16,9 @@ use super::{
     child::{Family, Kind, Standing, Sum, WeightsAboveHundred, frozen_progress},
     conditions::{Following, READY, STALLED, Truth},
     explanation::{self, RollUpFacts},
-    forecast,
-    history,
+    forecast, history,
     judgement::{self, Gaps, WORST_FIRST},
-    number::{Exact, clamp_percent, integer, two_places},
+    number::{Exact, clamp_percent, integer, rounded, two_places},
     objective::ObjectiveProblem,
     pass::Pass,
     progress,
@@ -124,7 +123,10 @@ pub fn next_as_of(roll_up: &RollUp<'_>, operator: &Gaps, now: Timestamp, judged_
     let progress = if frozen {
         frozen_progress(&before.measured)
     } else {
-        sum.progress.clone().ok().flatten().filter(|_| period.is_some() && roll_up.cycle.is_none())
+        let progress = sum.progress.clone().ok().flatten();
+        let progress = progress.filter(|_| period.is_some() && roll_up.cycle.is_none());
+        // As it will be read back.
+        if lifecycle == Lifecycle::Closed { progress.as_ref().map(rounded) } else { progress }
     };
     let expected = period.zip(today).and_then(|(period, today)| progress::expected_of_roll_up(period, today));
     let gaps = Gaps::of(spec.thresholds.as_ref(), operator);
@@ -175,7 +177,6 @@ pub fn next_as_of(roll_up: &RollUp<'_>, operator: &Gaps, now: Timestamp, judged_
         children: &sum.children,
         worst: worst.map(|worst| worst.child),
         stale: next.stale_children.unwrap_or_default(),
-        frozen,
         unlisted: sum.children.len().saturating_sub(MOST_CHILDREN),
         objective_problem: roll_up.objective_problem,
         objective: spec.parent_ref.as_ref(),
@@ -187,18 +188,25 @@ pub fn next_as_of(roll_up: &RollUp<'_>, operator: &Gaps, now: Timestamp, judged_
 
 /// The status of an objective with a measure of its own: `measured`, and its children, which count for nothing.
 pub fn with_measure(measured: MeasuredStatus, family: &Family) -> ObjectiveStatus {
-    let children = family.children().map(|child| Standing {
-        child,
-        progress: child.progress.as_ref().map(clamp_percent),
-        not_counted: None,
-        share: None,
-    }).collect();
+    let children = family
+        .children()
+        .map(|child| Standing {
+            child,
+            progress: child.progress.as_ref().map(clamp_percent),
+            not_counted: None,
+            share: None,
+        })
+        .collect();
     let why = |_: &Standing<'_>| Some("the objective has a measure of its own");
     ObjectiveStatus { measured, ..list(children, why) }
 }
 
-/// Whether an objective with a measure of its own has to be written because of its children alone.
+/// Whether an objective with a measure of its own has to be written because of its children alone. A new one is first
+/// written by its first sync.
 pub fn children_changed(status: &ObjectiveStatus, family: &Family) -> bool {
+    if status.measured.conditions.is_empty() {
+        return false;
+    }
     let next = with_measure(MeasuredStatus::default(), family);
     let ObjectiveStatus { measured: _, child_count, stale_children, children } = &next;
     *child_count != status.child_count || *stale_children != status.stale_children || *children != status.children
@@ -330,9 +338,9 @@ fn child_status(standing: &Standing<'_>, not_counted: Option<&str>) -> ChildStat
     let progress = standing.progress.clone().or_else(|| counts.then(|| integer(0)));
     let share = standing.share.filter(|_| counts);
     let of_hundred = |part: u64, sum: u64| Exact::new_raw((part * 100).into(), sum.into());
-    let contribution = share.zip(progress.as_ref()).map(|((part, sum), progress)| {
-        Exact::new_raw(progress.numer() * part, progress.denom() * sum)
-    });
+    let contribution = share
+        .zip(progress.as_ref())
+        .map(|((part, sum), progress)| Exact::new_raw(progress.numer() * part, progress.denom() * sum));
     ChildStatus {
         kind: standing.child.kind.name().to_owned(),
         namespace: standing.child.namespace.to_string(),

@@ -139,11 +139,7 @@ pub fn plan(measured: &Measured<'_>, route: &Route<'_>, now: Timestamp, last_ask
 }
 
 fn invalid_time_zone(measured: &Measured<'_>) -> Plan {
-    Plan::Hold {
-        reason: Reason::InvalidTimeZone,
-        message: no_time_zone(measured.period),
-        until: None,
-    }
+    Plan::Hold { reason: Reason::InvalidTimeZone, message: no_time_zone(measured.period), until: None }
 }
 
 /// Our words for a period whose time zone does not exist.
