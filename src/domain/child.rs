@@ -150,7 +150,7 @@ fn progress_of_value(measure: &Measure, status: Option<&MeasuredStatus>) -> Opti
 
 /// What a closed roll-up keeps: its progress rounded to two places, because nothing else of it is stored.
 pub(super) fn frozen_progress(status: &MeasuredStatus) -> Option<Exact> {
-    number::parse(status.progress_percent.as_deref()?)
+    number::parse(status.progress_percent.as_deref()?).as_ref().map(clamp_percent)
 }
 
 /// The set weights of the children that count are above 100 in sum.

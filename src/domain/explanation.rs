@@ -217,13 +217,17 @@ pub(super) struct RollUpFacts<'a> {
     pub worst: Option<&'a Child>,
     /// How many children have a value that is not fresh.
     pub stale: u32,
-    /// Nothing follows from the children any more.
-    pub frozen: bool,
     /// How many children the status does not list.
     pub unlisted: usize,
     pub objective_problem: Option<ObjectiveProblem>,
     pub objective: Option<&'a ObjectiveRef>,
     pub namespace: &'a str,
+}
+
+impl RollUpFacts<'_> {
+    fn is_closed(&self) -> bool {
+        self.standing.lifecycle == Lifecycle::Closed
+    }
 }
 
 pub(super) fn roll_up(facts: &RollUpFacts<'_>) -> String {
@@ -232,7 +236,8 @@ pub(super) fn roll_up(facts: &RollUpFacts<'_>) -> String {
     parts.extend(lifecycle(standing.lifecycle, standing.period, standing.today));
     parts.push(rolled_up(facts));
     parts.extend(check_in(standing.lifecycle, standing.check_in, standing.today));
-    if !facts.frozen {
+    // Nothing follows from the children of a closed one any more.
+    if !facts.is_closed() {
         parts.extend(match facts.stale {
             0 => None,
             1 => Some("the value of 1 child is not fresh".to_owned()),
@@ -260,7 +265,7 @@ fn rolled_up(facts: &RollUpFacts<'_>) -> String {
     };
     let Some(progress) = standing.progress else {
         return match (facts.reason, facts.children.len()) {
-            _ if facts.frozen => "there was no progress".to_owned(),
+            _ if facts.is_closed() => "there was no progress".to_owned(),
             (Reason::Cycle, _) => {
                 format!("there is no progress, because it is a part of itself: {}", names(facts.cycle))
             }
@@ -272,13 +277,13 @@ fn rolled_up(facts: &RollUpFacts<'_>) -> String {
             _ => format!("none of the children counts for progress; {}", worst()),
         };
     };
-    let done = if facts.frozen {
+    let done = if facts.is_closed() {
         format!("progress is frozen at {} %", two_places(progress))
     } else {
         format!("{} {} % progress", sum(facts.children), two_places(progress))
     };
     match (facts.status_from, standing.expected, expected_on(standing.period, standing.today)) {
-        (StatusFrom::KeyResults, ..) if facts.frozen => done,
+        (StatusFrom::KeyResults, ..) if facts.is_closed() => done,
         (StatusFrom::KeyResults, ..) => format!("{done}; {}", worst()),
         (StatusFrom::Progress, Some(expected), Some(on)) => {
             format!("{done}, {}", against(progress, expected, on, facts.gaps, facts.computed))

@@ -18,7 +18,7 @@ use super::{
     explanation::{self, RollUpFacts},
     forecast, history,
     judgement::{self, Gaps, WORST_FIRST},
-    number::{Exact, clamp_percent, integer, two_places},
+    number::{Exact, clamp_percent, integer, rounded, two_places},
     objective::ObjectiveProblem,
     pass::Pass,
     progress,
@@ -123,7 +123,10 @@ pub fn next_as_of(roll_up: &RollUp<'_>, operator: &Gaps, now: Timestamp, judged_
     let progress = if frozen {
         frozen_progress(&before.measured)
     } else {
-        sum.progress.clone().ok().flatten().filter(|_| period.is_some() && roll_up.cycle.is_none())
+        let progress = sum.progress.clone().ok().flatten();
+        let progress = progress.filter(|_| period.is_some() && roll_up.cycle.is_none());
+        // As it will be read back.
+        if lifecycle == Lifecycle::Closed { progress.as_ref().map(rounded) } else { progress }
     };
     let expected = period.zip(today).and_then(|(period, today)| progress::expected_of_roll_up(period, today));
     let gaps = Gaps::of(spec.thresholds.as_ref(), operator);
@@ -174,7 +177,6 @@ pub fn next_as_of(roll_up: &RollUp<'_>, operator: &Gaps, now: Timestamp, judged_
         children: &sum.children,
         worst: worst.map(|worst| worst.child),
         stale: next.stale_children.unwrap_or_default(),
-        frozen,
         unlisted: sum.children.len().saturating_sub(MOST_CHILDREN),
         objective_problem: roll_up.objective_problem,
         objective: spec.parent_ref.as_ref(),
@@ -199,8 +201,12 @@ pub fn with_measure(measured: MeasuredStatus, family: &Family) -> ObjectiveStatu
     ObjectiveStatus { measured, ..list(children, why) }
 }
 
-/// Whether an objective with a measure of its own has to be written because of its children alone.
+/// Whether an objective with a measure of its own has to be written because of its children alone. A new one is first
+/// written by its first sync.
 pub fn children_changed(status: &ObjectiveStatus, family: &Family) -> bool {
+    if status.measured.conditions.is_empty() {
+        return false;
+    }
     let next = with_measure(MeasuredStatus::default(), family);
     let ObjectiveStatus { measured: _, child_count, stale_children, children } = &next;
     *child_count != status.child_count || *stale_children != status.stale_children || *children != status.children
