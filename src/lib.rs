@@ -21,3 +21,4 @@ pub mod domain;
 pub mod http;
 pub mod metrics;
 pub mod run;
+pub mod view;
