@@ -17,6 +17,7 @@ pub mod bigquery;
 mod clock;
 pub mod config;
 pub mod controller;
+pub mod dashboard;
 pub mod domain;
 pub mod http;
 pub mod metrics;

@@ -16,3 +16,5 @@ pub mod overview;
 pub mod row;
 pub mod standing;
 pub mod words;
+
+pub use crate::domain::judgement::Gaps;

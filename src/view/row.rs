@@ -247,6 +247,11 @@ impl Row {
         }
     }
 
+    /// Whether a number of its own is measured, by a query or by people.
+    pub fn measured(&self) -> bool {
+        matches!(self.source, Source::BigQuery { .. } | Source::Manual)
+    }
+
     pub fn is_unreadable(&self) -> bool {
         self.troubles.iter().any(|trouble| trouble.kind == TroubleKind::Unreadable)
     }
