@@ -3,14 +3,20 @@
 //! | to find | look in |
 //! |---|---|
 //! | the pages | `pages.rs`, `templates/` and `assets/` |
+//! | the chart of a history | `plot.rs` |
+//! | JSON and its OpenAPI document | `json.rs` |
+//! | badges | `badge.rs` |
 //! | what an address asks for | `address.rs` |
 //! | what a page may load and who may frame it | `headers.rs` |
 //! | how an open page learns of a change | `live.rs`, `assets/live.js` |
 
 mod address;
+mod badge;
 mod headers;
+mod json;
 mod live;
 mod pages;
+mod plot;
 mod shown;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -76,23 +82,20 @@ struct Dashboard {
 }
 
 impl Dashboard {
-    /// Makes an answer on a thread of its own: it takes milliseconds of processor, which others await.
-    async fn made<T: IntoResponse + Send + 'static>(
-        &self,
-        make: impl FnOnce(&Sources) -> T + Send + 'static,
-    ) -> Response {
-        let Ok(permit) = self.rendering.clone().acquire_owned().await else {
-            return StatusCode::SERVICE_UNAVAILABLE.into_response();
-        };
+    /// Makes an answer on a thread of its own: it takes milliseconds of processor, which others await. None where that
+    /// thread died, which is our mistake.
+    async fn made<T: Send + 'static>(&self, make: impl FnOnce(&Sources) -> T + Send + 'static) -> Option<T> {
+        let permit = self.rendering.clone().acquire_owned().await.ok()?;
         let sources = self.sources.clone();
         let made = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             make(&sources)
         });
-        match made.await {
-            Ok(answer) => answer.into_response(),
-            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        }
+        made.await.ok()
+    }
+
+    async fn answered(&self, make: impl FnOnce(&Sources) -> Response + Send + 'static) -> Response {
+        self.made(make).await.unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
 }
 
@@ -101,6 +104,13 @@ pub fn router(sources: Sources) -> Router {
     let dashboard = Dashboard { sources: Arc::new(sources), rendering: Arc::new(Semaphore::new(AT_A_TIME)) };
     Router::new()
         .route("/", get(pages::overview))
+        .route("/objectives/{namespace}/{name}", get(pages::objective))
+        .route("/keyresults/{namespace}/{name}", get(pages::key_result))
+        .route("/badges/{namespace}/{file}", get(badge::badge))
+        .route("/api/v1/objectives", get(json::objectives))
+        .route("/api/v1/keyresults", get(json::key_results))
+        .route("/api/v1/connections", get(json::connections))
+        .route("/api/v1/openapi.json", get(json::openapi))
         .route("/events", get(live::events))
         .route("/assets/style.css", asset("text/css; charset=utf-8", include_str!("assets/style.css")))
         .route("/assets/live.js", asset("text/javascript; charset=utf-8", include_str!("assets/live.js")))

@@ -2,23 +2,28 @@
 
 use askama::Template;
 use axum::{
-    extract::{RawQuery, State},
+    extract::{Path, RawQuery, State},
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 
+use jiff::Timestamp;
+
+use crate::api::{ChildStatus, Condition, Forecast};
 use crate::view::{
     Gaps,
     brief::Kind,
+    detail::{self, Detail, More},
     overview::{self, Asking, Line, Lost, Overview, StatusFilter, WORST_FIRST},
-    row::TroubleKind,
+    row::{Name, TroubleKind},
     words,
 };
 
 use super::{
     Dashboard, Sources, Visible,
     address::{self, Asked},
-    shown::Shown,
+    plot::Plot,
+    shown::{Shown, When},
 };
 
 /// Choices of one kind that a form lists. With more of them a page would be choices rather than rows; the owner or
@@ -89,7 +94,7 @@ struct Branch<'a> {
 
 pub async fn overview(State(dashboard): State<Dashboard>, visible: Visible, RawQuery(query): RawQuery) -> Response {
     let asked = Asked::read(query.as_deref().unwrap_or_default());
-    dashboard.made(move |sources| overview_page(sources, &visible, &asked)).await
+    dashboard.answered(move |sources| overview_page(sources, &visible, &asked)).await
 }
 
 fn overview_page(sources: &Sources, visible: &Visible, asked: &Asked) -> Response {
@@ -111,12 +116,7 @@ fn overview_page(sources: &Sources, visible: &Visible, asked: &Asked) -> Respons
     })
 }
 
-pub fn asking<'a>(
-    asked: &'a Asked,
-    visible: &'a dyn Fn(&str) -> bool,
-    gaps: &'a Gaps,
-    now: jiff::Timestamp,
-) -> Asking<'a> {
+pub fn asking<'a>(asked: &'a Asked, visible: &'a dyn Fn(&str) -> bool, gaps: &'a Gaps, now: Timestamp) -> Asking<'a> {
     Asking { filter: &asked.filter, visible, gaps, now }
 }
 
@@ -178,7 +178,7 @@ fn fields(asked: &Asked, overview: &Overview) -> Vec<Field> {
     ]
 }
 
-fn pieces(overview: &Overview, now: jiff::Timestamp) -> Vec<Piece<'_>> {
+fn pieces(overview: &Overview, now: Timestamp) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut open = Vec::new();
     let mut loose = false;
@@ -231,6 +231,142 @@ fn belonging(line: &Line) -> String {
     let counted = |count: usize, unit| (count > 0).then(|| words::counted(count as u64, unit));
     let parts = [counted(line.children.objectives, "objective"), counted(line.children.key_results, "key result")];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" and ")
+}
+
+#[derive(Template)]
+#[template(path = "templates/detail.html", whitespace = "minimize")]
+struct DetailPage<'a> {
+    root: &'static str,
+    shown: &'a Shown<'a>,
+    more: Option<&'a More>,
+    /// Where its objective has its page, and what it is called.
+    parent: Option<(String, String)>,
+    since: Option<&'a When>,
+    plot: Option<Plot>,
+    forecast: Option<String>,
+    children: Vec<ShownChild<'a>>,
+    conditions: Vec<ShownCondition<'a>>,
+    /// What the last job read.
+    bytes: String,
+}
+
+/// A child of an objective and what it adds.
+struct ShownChild<'a> {
+    name: String,
+    href: String,
+    word: &'static str,
+    weight: String,
+    progress: String,
+    adds: &'a str,
+}
+
+struct ShownCondition<'a> {
+    kind: &'a str,
+    status: &'a str,
+    reason: &'a str,
+    message: &'a str,
+    since: When,
+}
+
+pub async fn objective(
+    dashboard: State<Dashboard>,
+    visible: Visible,
+    path: Path<(String, String)>,
+    uri: Uri,
+) -> Response {
+    detail(dashboard, visible, path, uri, Kind::Objective).await
+}
+
+pub async fn key_result(
+    dashboard: State<Dashboard>,
+    visible: Visible,
+    path: Path<(String, String)>,
+    uri: Uri,
+) -> Response {
+    detail(dashboard, visible, path, uri, Kind::KeyResult).await
+}
+
+async fn detail(
+    State(dashboard): State<Dashboard>,
+    visible: Visible,
+    Path((namespace, name)): Path<(String, String)>,
+    uri: Uri,
+    kind: Kind,
+) -> Response {
+    let name = Name { namespace, name };
+    let make = move |sources: &Sources| {
+        let now = (sources.now)();
+        let shows = |namespace: &str| visible.shows(namespace);
+        let detail = detail::detail(&*sources.catalog, kind, &name, &shows, &sources.gaps, now)?;
+        Some(detail_page(&detail, now))
+    };
+    match dashboard.made(make).await {
+        Some(Some(page)) => page,
+        Some(None) => not_found(uri).await,
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn detail_page(detail: &Detail, now: Timestamp) -> Response {
+    let Detail { row, more } = detail;
+    let shown = Shown::new(row, now);
+    let more = more.as_ref();
+    let when = |time| When::new(time, now);
+    let chart = more.and_then(|more| more.chart.as_ref());
+    html(&DetailPage {
+        root: "../../",
+        parent: row
+            .objective
+            .as_ref()
+            .map(|name| (address::detail(Kind::Objective, &name.namespace, &name.name), words::cut(&name.name, 80))),
+        since: row.okr_status_since.as_ref().map(when).as_ref(),
+        plot: chart.map(|chart| Plot::new(chart, if row.measured() { &shown.unit } else { "% progress" })),
+        forecast: more.and_then(|more| more.forecast.as_ref()).map(|forecast| foretold(forecast, &shown.unit)),
+        children: more.map(|more| more.children.iter().map(child).collect()).unwrap_or_default(),
+        conditions: more.map(|more| more.conditions.iter().map(|it| condition(it, now)).collect()).unwrap_or_default(),
+        bytes: more
+            .and_then(|more| more.job.as_ref())
+            .map(|job| words::bytes(job.query.bytes_processed))
+            .unwrap_or_default(),
+        shown: &shown,
+        more,
+    })
+}
+
+/// What the dashed line says.
+fn foretold(forecast: &Forecast, unit: &str) -> String {
+    let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+    let mut said = format!("If it goes on as it did: {}{unit} at the end", words::number(&forecast.end_value));
+    if let Some(progress) = &forecast.end_progress_percent {
+        said.push_str(&format!(", which is {} % progress", words::number(progress)));
+    }
+    if let Some(day) = forecast.reaches_target_on {
+        said.push_str(&format!("; the target is reached on {day}"));
+    }
+    said + "."
+}
+
+fn child(child: &ChildStatus) -> ShownChild<'_> {
+    let kind = if child.kind == Kind::Objective.name() { Kind::Objective } else { Kind::KeyResult };
+    let percent = |text: &Option<String>| text.as_deref().map(|text| format!("{text} %")).unwrap_or_default();
+    ShownChild {
+        name: format!("{}/{}", child.namespace, child.name),
+        href: address::detail(kind, &child.namespace, &child.name),
+        word: child.okr_status.map(words::status).unwrap_or_default(),
+        weight: percent(&child.weight_percent),
+        progress: percent(&child.progress_percent),
+        adds: child.contribution.as_deref().or(child.not_counted.as_deref()).unwrap_or_default(),
+    }
+}
+
+fn condition(condition: &Condition, now: Timestamp) -> ShownCondition<'_> {
+    ShownCondition {
+        kind: &condition.type_,
+        status: &condition.status,
+        reason: &condition.reason,
+        message: &condition.message,
+        since: When::new(&condition.last_transition_time, now),
+    }
 }
 
 #[derive(Template)]

@@ -8,10 +8,15 @@
 //! | how does it stand at this moment, if its status is of yesterday? | [`standing`] |
 //! | which rows, in which order, on which page? | [`overview`] |
 //! | what does a row say? | [`row`] |
+//! | which connections are there? | [`connections`] |
+//! | everything about one object? | [`detail`], [`chart`] |
 //! | how is it said in words? | [`words`] |
 
 pub mod brief;
 pub mod catalog;
+pub mod chart;
+pub mod connections;
+pub mod detail;
 pub mod overview;
 pub mod row;
 pub mod standing;
