@@ -1,0 +1,97 @@
+// Keeps an open page current: when the operator says that something changed, the same address is fetched again and
+// the content takes the place of the old one. What the reader had open, focused and scrolled to stays.
+"use strict";
+
+(() => {
+  const live = document.getElementById("live");
+  const events = new URL("../events", document.currentScript.src);
+  let connected = false;
+  let fetching = false;
+  let again = false;
+
+  const say = (text) => {
+    if (live.textContent !== text) live.textContent = text;
+  };
+
+  // Where the focus is, in words that hold for the new content too.
+  const focused = (main) => {
+    const element = document.activeElement;
+    if (!element || !main.contains(element)) return null;
+    if (element.id) return (next) => next.querySelector("#" + CSS.escape(element.id));
+    const same = (root) => [...root.querySelectorAll(element.localName)].filter(
+      (other) => other.getAttribute("href") === element.getAttribute("href") && other.textContent === element.textContent);
+    const place = same(main).indexOf(element);
+    const index = [...main.querySelectorAll(element.localName)].indexOf(element);
+    return (next) => same(next)[place] || next.querySelectorAll(element.localName)[index];
+  };
+
+  const replace = (next) => {
+    const main = document.getElementById("main");
+    if (main.innerHTML === next.innerHTML) return;
+    // Text that somebody is copying must not go from under them; the next change shows this one too.
+    const selection = document.getSelection();
+    if (selection && !selection.isCollapsed && main.contains(selection.anchorNode)) return;
+    const find = focused(main);
+    const open = new Map([...main.querySelectorAll("details[id]")].map((details) => [details.id, details.open]));
+    next.querySelectorAll("details[id]").forEach((details) => {
+      if (open.has(details.id)) details.open = open.get(details.id);
+    });
+    const { scrollX, scrollY } = window;
+    main.replaceWith(next);
+    window.scrollTo(scrollX, scrollY);
+    const element = find && find(next);
+    if (element) element.focus({ preventScroll: true });
+  };
+
+  const refresh = async () => {
+    if (fetching) {
+      again = true;
+      return;
+    }
+    fetching = true;
+    try {
+      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+      // A login that has ended is shown by the page itself, not within it.
+      if (answer.redirected || answer.status === 401) location.reload();
+      const text = await answer.text();
+      const next = new DOMParser().parseFromString(text, "text/html").getElementById("main");
+      if (next && (answer.ok || answer.status === 404)) replace(document.adoptNode(next));
+    } catch {
+      // The operator restarts: the stream says so, and comes again.
+    }
+    fetching = false;
+    if (again) {
+      again = false;
+      refresh();
+    }
+  };
+
+  const listen = () => {
+    const source = new EventSource(events);
+    source.addEventListener("open", () => {
+      say("Live");
+      if (connected) refresh();
+      connected = true;
+    });
+    source.addEventListener("changed", () => {
+      if (!document.hidden) refresh();
+    });
+    source.addEventListener("error", () => {
+      say("Not connected; trying again");
+      // A browser gives up on an answer that is no stream, such as a proxy's error while the operator restarts.
+      if (source.readyState === EventSource.CLOSED) {
+        connected = true;
+        setTimeout(listen, 3000);
+      }
+    });
+  };
+
+  // What changed while nobody looked, and words such as "4 minutes ago", which age by themselves.
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) refresh();
+  });
+  setInterval(() => {
+    if (!document.hidden) refresh();
+  }, 60000);
+  listen();
+})();

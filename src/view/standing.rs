@@ -1,0 +1,93 @@
+//! How an object stands at a moment. A status is of the day on which it was written; the next day is written by that
+//! day's first sync, and is computed here meanwhile.
+
+use jiff::{Timestamp, civil::Date};
+
+use crate::{
+    api::{Lifecycle, Measure, OkrStatus, Percent, StatusFrom},
+    domain::{
+        calendar,
+        judgement::{self, Gaps},
+        number::{self, Exact, two_places},
+        progress,
+    },
+};
+
+use super::brief::{Brief, Spec, Status};
+
+/// How an object stands. Percentages are decimal texts of at most two places, as in a status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub okr_status: OkrStatus,
+    pub progress: Option<String>,
+    pub expected: Option<String>,
+    /// Whether the status says the same; else it is of an earlier day.
+    pub is_as_written: bool,
+}
+
+/// How `brief` stands at `now`. Closed and Postponed stay as they were written.
+pub fn standing(brief: &Brief<'_>, gaps: &Gaps, now: Timestamp) -> Standing {
+    let Brief { metadata: _, spec, status } = brief;
+    let no_status = Status::default();
+    let status = status.as_ref().unwrap_or(&no_status);
+    let written = Standing {
+        okr_status: status.okr_status.unwrap_or(OkrStatus::NotStarted),
+        progress: status.progress_percent.as_deref().map(str::to_owned),
+        expected: status.expected_progress_percent.as_deref().map(str::to_owned),
+        is_as_written: true,
+    };
+    let lifecycle = spec.lifecycle.unwrap_or_default();
+    let rests = matches!(written.okr_status, OkrStatus::Closed | OkrStatus::Postponed);
+    let today = calendar::zone(spec.period.as_ref()).map(|zone| calendar::day(now, &zone));
+    let (Some(written_status), Some(today), Lifecycle::Active, false) = (status.okr_status, today, lifecycle, rests)
+    else {
+        return written;
+    };
+    let expected = expected_on(spec, status, today);
+    let expected_text = expected.as_ref().map(two_places);
+    // The day shows in expected progress, in a beginning and in the end of a check-in, and nowhere else.
+    if expected_text == written.expected && spec.check_in.is_none() && written_status != OkrStatus::NotStarted {
+        return written;
+    }
+    let okr_status = decided(spec, status, expected.as_ref(), gaps, today).unwrap_or(written_status);
+    let is_as_written = okr_status == written_status && expected_text == written.expected;
+    Standing { okr_status, expected: expected_text, is_as_written, ..written }
+}
+
+/// What the status would be on `today`, from what was read last.
+fn decided(
+    spec: &Spec<'_>,
+    status: &Status<'_>,
+    expected: Option<&Exact>,
+    gaps: &Gaps,
+    today: Date,
+) -> Option<OkrStatus> {
+    let gaps = Gaps::of(spec.thresholds.as_ref(), gaps);
+    let computed = match &spec.measure {
+        Some(measure) => {
+            let value = status.value.as_deref().and_then(number::parse);
+            let progress = value.as_ref().and_then(|value| progress::progress(measure, value));
+            judgement::computed(measure, value.as_ref(), progress.as_ref(), expected, &gaps)
+        }
+        // By the worst child, whose day is decided in its own status.
+        None if spec.status_from == Some(StatusFrom::KeyResults) || expected.is_none() => return None,
+        None => {
+            let progress = status.progress_percent.as_deref().and_then(number::parse);
+            judgement::computed(&ROLLED_UP, progress.as_ref(), progress.as_ref(), expected, &gaps)
+        }
+    };
+    judgement::okr_status(Lifecycle::Active, spec.period.as_ref(), spec.check_in.as_ref(), computed, Some(today))
+}
+
+fn expected_on(spec: &Spec<'_>, status: &Status<'_>, today: Date) -> Option<Exact> {
+    let measure = match &spec.measure {
+        Some(measure) => measure,
+        // A roll-up without progress is not judged by it.
+        None if status.progress_percent.is_none() => return None,
+        None => &ROLLED_UP,
+    };
+    progress::expected(measure, spec.period.as_ref()?, spec.expected.as_ref(), today)
+}
+
+/// A roll-up's progress is its value.
+const ROLLED_UP: Measure = Measure::Percent(Percent {});
