@@ -44,9 +44,12 @@ pub struct Callers {
     permits: Arc<Semaphore>,
 }
 
+/// What those who ask at the same time wait for together.
+type Pending = Shared<BoxFuture<'static, Answer>>;
+
 struct Review {
     asked: Instant,
-    answer: Shared<BoxFuture<'static, Answer>>,
+    answer: Pending,
 }
 
 impl Review {
@@ -61,11 +64,8 @@ impl Callers {
         Self { client, namespaces, reviews: Mutex::default(), permits: Arc::new(Semaphore::new(REVIEWS_AT_ONCE)) }
     }
 
-    pub async fn caller(&self, token: &Token, now: Instant) -> Answer {
-        self.review(token, now).await
-    }
-
-    fn review(&self, token: &Token, now: Instant) -> Shared<BoxFuture<'static, Answer>> {
+    /// `now` is when the request came.
+    pub fn caller(&self, token: &Token, now: Instant) -> Pending {
         let hash = token.hash();
         let mut reviews = self.reviews.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(review) = reviews.get(&hash).filter(|review| review.holds(now)) {
@@ -85,7 +85,7 @@ impl Callers {
     }
 
     /// A task of its own: it goes on where the request that began it is given up, and others wait for the same.
-    fn start(&self, token: Token) -> Shared<BoxFuture<'static, Answer>> {
+    fn start(&self, token: Token) -> Pending {
         let (client, permits, namespaces) = (self.client.clone(), Arc::clone(&self.permits), (self.namespaces)());
         let review = async move {
             let _permit = permits.acquire_owned().await;

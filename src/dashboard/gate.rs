@@ -11,6 +11,9 @@
 //! of; they never see a token. Nothing is shown for longer than twice 30 s after a right has ended: an answer of the API
 //! server is kept for 30 s, and a stream of events is ended after 30 s, upon which the browser asks anew.
 //!
+//! In front of it may be a proxy: one that ends TLS, says so in X-Forwarded-Proto and passes the Host header on, below a
+//! path of its own if it strips that. The dashboard itself speaks plain HTTP.
+//!
 //! A cookie knows no ports: that of `localhost` is sent to every server on that machine. Where that matters, a proxy that
 //! sets the Authorization header is the better way.
 
@@ -88,7 +91,7 @@ impl Gate {
 async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let authority = match hosts::check(&request, &gate.hosts) {
         Ok(authority) => authority,
-        Err(refusal) => return plain(refusal),
+        Err(refusal) => return plain(refusal.into_response()),
     };
     let callers = match &gate.access {
         Access::Everyone => return next.run(admit(request, Visible::All)).await,
@@ -179,7 +182,7 @@ fn nothing(request: &Request, name: &str, by_cookie: bool) -> Response {
         return login::nothing(request.uri(), name, by_cookie);
     }
     let words = format!(
-        "{name} may list okrkeyresults and okrobjectives in none of the namespaces that hold any: a role with the verb list on both is needed"
+        "{name} may see none of the namespaces that hold anything: a role with the verb list on okrobjectives, okrkeyresults and bigqueryconnections of okr-operator.dev is needed"
     );
     brief(request, StatusCode::FORBIDDEN, &words)
 }

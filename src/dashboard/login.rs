@@ -108,8 +108,8 @@ pub async fn style() -> Response {
 }
 
 pub async fn enter(State(gate): State<Arc<Gate>>, request: Request) -> Response {
-    if let Err(refusal) = same_site(&request) {
-        return refusal;
+    if !is_same_site(&request) {
+        return sent_elsewhere();
     }
     let Access::Token(callers) = &gate.access else { return StatusCode::NOT_FOUND.into_response() };
     let (is_https, at) = (is_https(request.headers()), request.uri().clone());
@@ -141,17 +141,17 @@ pub async fn enter(State(gate): State<Arc<Gate>>, request: Request) -> Response 
 }
 
 pub async fn leave(request: Request) -> Response {
-    match same_site(&request) {
-        Ok(()) => see_other(PATH, &cookie_to_set("", 0, is_https(request.headers()))),
-        Err(refusal) => refusal,
+    if !is_same_site(&request) {
+        return sent_elsewhere();
     }
+    see_other(PATH, &cookie_to_set("", 0, is_https(request.headers())))
 }
 
 /// A form of another site must not log anybody in or out. Browsers say where it was; what is no browser has no cookie of
 /// somebody else.
-fn same_site(request: &Request) -> Result<(), Response> {
+fn is_same_site(request: &Request) -> bool {
     let headers = request.headers();
-    let is_same = match (headers.get("sec-fetch-site"), headers.get(ORIGIN)) {
+    match (headers.get("sec-fetch-site"), headers.get(ORIGIN)) {
         (Some(site), _) => site == "same-origin" || site == "none",
         (None, Some(origin)) => {
             let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
@@ -161,9 +161,12 @@ fn same_site(request: &Request) -> Result<(), Response> {
                 .is_some_and(|((_, origin), authority)| authority.as_str().eq_ignore_ascii_case(origin))
         }
         (None, None) => true,
-    };
-    let words = "This form was sent by another site: open the dashboard itself and log in or out there.\n";
-    if is_same { Ok(()) } else { Err((StatusCode::FORBIDDEN, words).into_response()) }
+    }
+}
+
+fn sent_elsewhere() -> Response {
+    let words = "This form was sent by another site: open the dashboard itself and log in or out there. A proxy in between must pass the Host header on.\n";
+    (StatusCode::FORBIDDEN, words).into_response()
 }
 
 /// What a proxy that ends TLS says. Without https a browser would drop a cookie marked Secure.

@@ -1,13 +1,12 @@
-//! Who a token stands for, and where that user may list objectives and key results: questions to the API server.
+//! Who a token stands for, and what that user may list: questions to the API server.
 //!
 //! A TokenReview and a SubjectAccessReview are asked by creating one, but the API server keeps neither and nothing
 //! changes. With `--dashboard-auth=token`, and only then, the operator's ServiceAccount needs the verb `create` on
 //! `tokenreviews` (`authentication.k8s.io`) and `subjectaccessreviews` (`authorization.k8s.io`), in a ClusterRole, as
 //! neither has a namespace; the ClusterRole `system:auth-delegator` of every cluster is just that.
 //!
-//! A namespace is shown to those who may list both its key results and its objectives: the dashboard joins the two, and
-//! half a tree would mislead. Connections are not asked about: of them the dashboard shows the name alone, which the key
-//! result says itself. What shows more of a connection must ask for more.
+//! A namespace is shown to those who may list all three kinds there: the dashboard joins them, with the state of
+//! connections among its JSON, and part of a tree would mislead.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -20,7 +19,7 @@ use kube::{Api, Client, Resource, api::PostParams};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
-use crate::api::{OkrKeyResult, OkrObjective};
+use crate::api::{BigQueryConnection, OkrKeyResult, OkrObjective};
 
 use super::Visible;
 
@@ -116,9 +115,9 @@ async fn visible(client: &Client, user: &UserInfo, namespaces: BTreeSet<String>)
     Ok(Visible::Namespaces(Arc::new(allowed)))
 }
 
-/// In one namespace, or in all.
+/// Everything of ours, in one namespace or in all.
 async fn may_list(client: &Client, user: &UserInfo, namespace: Option<&str>) -> Result<bool, ReviewError> {
-    for resource in [OkrKeyResult::plural(&()), OkrObjective::plural(&())] {
+    for resource in [OkrKeyResult::plural(&()), OkrObjective::plural(&()), BigQueryConnection::plural(&())] {
         let attributes = ResourceAttributes {
             namespace: namespace.map(str::to_owned),
             verb: Some("list".to_owned()),

@@ -25,23 +25,33 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// A browser of the test's own, with an empty profile. It ends with the test.
 pub struct Browser {
     driver: Child,
+    /// The profile and whatever else Chromium writes.
+    folder: PathBuf,
     http: reqwest::Client,
     /// `http://127.0.0.1:PORT/session/ID`
     session: String,
 }
 
+#[allow(dead_code, reason = "made for all pages; what a test needs next is here")]
 impl Browser {
     /// A window of 1280x800, light.
     pub async fn start() -> Self {
         let port = free_port();
         let mut command = Command::new("chromedriver");
-        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let folder = std::env::temp_dir().join(format!("okr-browser-{port}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        command
+            .arg(format!("--port={port}"))
+            .env("TMPDIR", &folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
         // The browser is a child of the driver; in one group, both can be ended together.
         command.process_group(0);
         let driver = command.spawn().expect("chromedriver is not on PATH: dev/browser installs it");
         // Not through a proxy that the environment may name.
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let mut browser = Self { driver, http, session: format!("http://127.0.0.1:{port}") };
+        let mut browser = Self { driver, folder, http, session: format!("http://127.0.0.1:{port}") };
         browser
             .until("chromedriver listens", async |browser| {
                 let status = browser.http.get(format!("{}/status", browser.session)).send().await.ok()?;
@@ -236,6 +246,13 @@ impl Drop for Browser {
         // The driver's whole group: killed alone, it would leave Chromium behind.
         if let Some(id) = self.driver.id() {
             let _ = std::process::Command::new("kill").args(["-KILL", "--", &format!("-{id}")]).status();
+        }
+        // The last of them may write for a moment yet.
+        for _ in 0..50 {
+            if std::fs::remove_dir_all(&self.folder).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
