@@ -10,6 +10,7 @@
 //! | where a query is sent | [`bigquery`] (`client.rs`) |
 //! | where a status is written | `controller/apply.rs`, the only module that writes to the API server |
 //! | which of several replicas works | [`controller::leadership`] |
+//! | who may see what of the dashboard | [`dashboard::gate`] |
 //! | how it all runs | [`controller`] |
 
 pub mod api;

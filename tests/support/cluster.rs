@@ -10,6 +10,7 @@ use k8s_openapi::{
     ByteString,
     api::{
         authentication::v1::{TokenRequest, TokenRequestSpec},
+        authorization::v1::SubjectAccessReview,
         core::v1::{Namespace, Secret, ServiceAccount},
         events::v1::Event,
         rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
@@ -123,13 +124,15 @@ impl Sandbox {
 
     /// Allows `user` in this namespace what `rules`, as a Role has them, say, and no more than that.
     pub async fn allow(&self, user: &str, rules: Value) {
-        grant(self.api::<Role>(), self.api::<RoleBinding>(), user, rules).await;
+        let (roles, bindings) = (self.api::<Role>(), self.api::<RoleBinding>());
+        grant(&self.client, Some(&self.namespace), roles, bindings, user, rules).await;
     }
 
     /// The same in all namespaces.
     pub async fn allow_everywhere(&self, user: &str, rules: Value) {
-        let (roles, bindings) = (Api::<ClusterRole>::all(self.client.clone()), Api::all(self.client.clone()));
-        grant::<_, ClusterRoleBinding>(roles, bindings, user, rules).await;
+        let roles: Api<ClusterRole> = Api::all(self.client.clone());
+        let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
+        grant(&self.client, None, roles, bindings, user, rules).await;
     }
 
     /// A token of a new ServiceAccount, as `kubectl create token` makes it. RBAC knows it as
@@ -315,8 +318,15 @@ pub async fn impersonate(user: &str, groups: &[&str]) -> Client {
     Client::try_from(config).unwrap()
 }
 
-async fn grant<R, B>(roles: Api<R>, bindings: Api<B>, user: &str, rules: Value)
-where
+/// Waits until the API server has learned of it, which it does by a watch.
+async fn grant<R, B>(
+    client: &Client,
+    namespace: Option<&str>,
+    roles: Api<R>,
+    bindings: Api<B>,
+    user: &str,
+    rules: Value,
+) where
     R: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     B: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
@@ -332,6 +342,24 @@ where
     let ours = PatchParams::apply("tests").force();
     roles.patch(user, &ours, &Patch::Apply(role)).await.unwrap();
     bindings.patch(user, &ours, &Patch::Apply(binding)).await.unwrap();
+
+    let last = |list: &Value| list.as_array().unwrap().last().unwrap().clone();
+    let rule = last(&rules);
+    let (resource, verb) = (last(&rule["resources"]), last(&rule["verbs"]));
+    let (resource, subresource) =
+        resource.as_str().unwrap().split_once('/').unwrap_or((resource.as_str().unwrap(), ""));
+    let attributes = json!({
+        "namespace": namespace, "group": last(&rule["apiGroups"]), "resource": resource, "subresource": subresource,
+        "verb": verb,
+    });
+    let review = json!({"metadata": {}, "spec": {"user": user, "resourceAttributes": attributes}});
+    let review: SubjectAccessReview = serde_json::from_value(review).unwrap();
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    await_some(&format!("{user} may {attributes}"), || async {
+        let answer = reviews.create(&PostParams::default(), &review).await.unwrap();
+        answer.status?.allowed.then_some(())
+    })
+    .await;
 }
 
 /// What the API server answers when it fails or refuses.
