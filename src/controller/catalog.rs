@@ -5,10 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    api::BigQueryConnection,
-    view::catalog::Catalog,
-};
+use crate::{api::BigQueryConnection, view::catalog::Catalog};
 
 use super::{
     Objects,

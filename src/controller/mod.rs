@@ -10,11 +10,13 @@
 //! | read a Secret, make a client of it | [`access`], kept in [`links`] |
 //! | check a connection, send a query | `work` in [`connection`] and [`measured`] |
 //! | write a status, tell of an event | [`writes`], by [`apply`] |
+//! | show what exists to the dashboard | [`catalog`] |
 //! | be the one that may do so | [`leadership`], which calls [`apply`] for its Lease |
 
 mod access;
 mod agenda;
 mod apply;
+mod catalog;
 mod connection;
 pub mod leadership;
 mod links;
@@ -29,7 +31,7 @@ mod watch;
 mod writes;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -37,7 +39,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
-use tokio::task::JoinSet;
+use tokio::{sync::watch as changes, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -45,6 +47,7 @@ use crate::{
     bigquery,
     domain::{connection as connection_domain, judgement::Gaps},
     metrics::Metrics,
+    view::catalog::Catalog,
 };
 
 use self::{
@@ -128,11 +131,50 @@ pub struct Signals {
     pub shutdown: CancellationToken,
 }
 
-/// Runs until it is told to stop, or until something cannot be mended from within.
-pub async fn run(client: Client, settings: Settings, metrics: Arc<Metrics>, signals: Signals) -> Result<(), Fatal> {
-    let http = crate::bigquery::http_client().map_err(Fatal::Http)?;
+/// What exists, watched from now on.
+pub struct Watching {
+    objects: Arc<Objects>,
+    watches: JoinSet<Fatal>,
+    changes: changes::Receiver<u64>,
+}
+
+/// Begins to watch all that decisions are made from, whether this process leads or stands by.
+pub fn watch(client: &Client, settings: &Settings, metrics: &Arc<Metrics>) -> Watching {
     let mut watches = JoinSet::new();
-    let objects = Arc::new(watch_all(&client, &settings.namespaces, &metrics, &mut watches));
+    let (sender, changes) = changes::channel(0);
+    let objects = Arc::new(watch_all(client, &settings.namespaces, metrics, sender, &mut watches));
+    Watching { objects, watches, changes }
+}
+
+impl Watching {
+    /// The same for whoever only reads it.
+    pub fn catalog(&self, signals: &Signals) -> Arc<dyn Catalog> {
+        let (objects, changes) = (Arc::clone(&self.objects), self.changes.clone());
+        Arc::new(catalog::Shown { objects, changes, listed: signals.listed.clone() })
+    }
+
+    /// The namespaces that hold key results or objectives, as they are when asked for.
+    pub fn namespaces(&self) -> impl Fn() -> BTreeSet<String> + Send + Sync + 'static {
+        let objects = Arc::clone(&self.objects);
+        move || {
+            let namespace = |key: &Key, _: &PackedObject| Some(key.namespace.clone());
+            let Objects { key_results, objectives, .. } = &*objects;
+            let all = [key_results.store.filter_map(namespace), objectives.store.filter_map(namespace)];
+            all.into_iter().flatten().collect()
+        }
+    }
+}
+
+/// Runs until it is told to stop, or until something cannot be mended from within.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    signals: Signals,
+    watching: Watching,
+) -> Result<(), Fatal> {
+    let http = crate::bigquery::http_client().map_err(Fatal::Http)?;
+    let Watching { objects, mut watches, changes: _ } = watching;
     tokio::select! {
         () = objects.listed() => signals.listed.cancel(),
         () = signals.shutdown.cancelled() => return Ok(()),
@@ -180,14 +222,19 @@ pub async fn run(client: Client, settings: Settings, metrics: Arc<Metrics>, sign
     result
 }
 
-/// Begins to watch all that decisions are made from.
-fn watch_all(client: &Client, namespaces: &[String], metrics: &Arc<Metrics>, watches: &mut JoinSet<Fatal>) -> Objects {
+fn watch_all(
+    client: &Client,
+    namespaces: &[String],
+    metrics: &Arc<Metrics>,
+    changes: changes::Sender<u64>,
+    watches: &mut JoinSet<Fatal>,
+) -> Objects {
     let scopes = watch::scopes(namespaces);
-    let tree = Arc::<Tree>::default();
+    let (tree, changes) = (Arc::<Tree>::default(), Arc::new(changes));
     let objects = Objects {
-        key_results: Arc::new(Watched::new(&scopes, &tree, Arc::clone(&tree.key_results))),
-        objectives: Arc::new(Watched::new(&scopes, &tree, Arc::clone(&tree.objectives))),
-        connections: Arc::new(Watched::new(&scopes, &tree, Arc::default())),
+        key_results: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &tree.key_results)),
+        objectives: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &tree.objectives)),
+        connections: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &Arc::default())),
         tree,
         namespaces: namespaces.is_empty().then(Arc::default),
     };

@@ -22,6 +22,7 @@ use kube::{
 };
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
+use tokio::sync::watch;
 
 use crate::{
     api::{
@@ -164,7 +165,7 @@ pub struct PackedObject {
     pub reference: Reference,
     /// As the API server counts; None where it gave none.
     resource_version: Option<u64>,
-    packed: Packed,
+    pub packed: Packed,
 }
 
 impl PackedObject {
@@ -194,16 +195,21 @@ pub enum Reference {
 }
 
 /// An object as compressed JSON.
-struct Packed(Box<[u8]>);
+#[derive(Clone)]
+pub struct Packed(Arc<[u8]>);
 
 impl Packed {
     fn new(json: &[u8]) -> Self {
-        Self(lz4_flex::compress_prepend_size(json).into_boxed_slice())
+        Self(lz4_flex::compress_prepend_size(json).into())
+    }
+
+    /// The object's JSON; None where what is kept cannot be read.
+    pub fn json(&self) -> Option<Vec<u8>> {
+        lz4_flex::decompress_size_prepended(&self.0).ok()
     }
 
     fn unpack<K: DeserializeOwned>(&self) -> Option<K> {
-        let json = lz4_flex::decompress_size_prepended(&self.0).ok()?;
-        serde_json::from_slice(&json).ok()
+        serde_json::from_slice(&self.json()?).ok()
     }
 }
 
@@ -211,6 +217,7 @@ impl Packed {
 pub struct Store<K: Keep> {
     contents: Mutex<Contents<K>>,
     tree: Arc<Tree>,
+    changes: Arc<watch::Sender<u64>>,
 }
 
 struct Contents<K: Keep> {
@@ -220,9 +227,10 @@ struct Contents<K: Keep> {
 }
 
 impl<K: Keep> Store<K> {
-    /// An empty one, which tells `tree` of the references that its objects make.
-    pub fn new(tree: Arc<Tree>) -> Self {
-        Self { contents: Mutex::new(Contents { objects: HashMap::new(), ahead: HashMap::new() }), tree }
+    /// An empty one, which tells `tree` of the references that its objects make, and counts every change in `changes`.
+    pub fn new(tree: &Arc<Tree>, changes: &Arc<watch::Sender<u64>>) -> Self {
+        let contents = Mutex::new(Contents { objects: HashMap::new(), ahead: HashMap::new() });
+        Self { contents, tree: Arc::clone(tree), changes: Arc::clone(changes) }
     }
 
     /// The object; None where it is gone or unreadable.
@@ -234,6 +242,11 @@ impl<K: Keep> Store<K> {
     pub fn is_at(&self, key: &Key, version: Option<&str>) -> bool {
         let version = resource_version(version);
         version.is_some() && lock(&self.contents).objects.get(key).and_then(K::resource_version) == version
+    }
+
+    /// What `pick` makes of one object.
+    pub fn pick<T>(&self, key: &Key, pick: impl FnOnce(&K::Kept) -> T) -> Option<T> {
+        lock(&self.contents).objects.get(key).map(pick)
     }
 
     /// What `pick` makes of each object.
@@ -293,6 +306,7 @@ impl<K: Keep> Store<K> {
     /// Tells the tree of the object, or that it is gone. The contents stay locked meanwhile: what the watch shows and what
     /// was written must not overtake one another.
     fn place(&self, key: &Key, object: Option<&K>) {
+        self.changes.send_modify(|number| *number += 1);
         if K::KIND == Kind::Connection {
             return;
         }
@@ -524,7 +538,7 @@ mod tests {
 
     #[test]
     fn an_object_comes_out_as_it_went_in_but_for_what_nobody_reads() {
-        let store = Store::<OkrKeyResult>::new(Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let status = json!({"value": "47.10", "connection": {"namespace": "sales", "name": "warehouse", "uid": "u"},
             "history": [{"time": "2026-10-01T00:00:00Z", "value": "1e-3"}]});
         let key = store.put(&arrive(&key_result("kr", &status))).0;
@@ -538,7 +552,7 @@ mod tests {
 
     #[test]
     fn what_others_wrote_into_a_status_is_dropped_and_the_rest_stays() {
-        let store = Store::<OkrKeyResult>::new(Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let status = json!({
             "value": "47", "valueTime": "yesterday", "okrStatus": "Fine", "nextSyncTime": "9999-12-31T23:59:59Z",
             "conditions": [{"type": "Ready"}], "mood": "good",
@@ -551,7 +565,7 @@ mod tests {
 
     #[test]
     fn a_spec_that_does_not_fit_takes_the_place_of_one_that_did() {
-        let store = Store::<OkrKeyResult>::new(Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let good = key_result("kr", &json!({}));
         let key = store.put(&arrive(&good)).0;
         let mut bad = good;
@@ -562,7 +576,7 @@ mod tests {
 
     #[test]
     fn what_a_list_leaves_out_is_gone_within_its_namespace_only() {
-        let store = Store::<OkrKeyResult>::new(Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let [first, second] = ["a", "b"].map(|name| store.put(&arrive(&key_result(name, &json!({})))).0);
         assert_eq!(store.retain(Some("other"), &HashSet::new()), []);
         assert_eq!(store.retain(Some("sales"), &[first.clone()].into()), [second]);
@@ -581,7 +595,7 @@ mod tests {
 
     #[test]
     fn the_echo_of_a_write_is_no_news_and_what_came_before_it_changes_nothing() {
-        let store = Store::<OkrKeyResult>::new(Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let (key, is_news) = store.put(&at(7, "1"));
         assert!(is_news);
         store.advance(&key, &at(9, "2").read().unwrap().0);
@@ -594,7 +608,7 @@ mod tests {
 
     #[test]
     fn a_write_to_what_is_gone_or_newer_by_now_brings_nothing_back() {
-        let store = Store::<OkrKeyResult>::new(Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let written = at(9, "2").read().unwrap().0;
         let (key, _) = store.put(&at(7, "1"));
         store.remove(&key);

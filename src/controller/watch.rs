@@ -27,7 +27,6 @@ use super::{
     chain, lock,
     queue::Key,
     store::{Arrived, Keep, Store},
-    tree::Tree,
 };
 
 /// A watch that fails for longer than this is not going to be mended by waiting: the process ends, loudly.
@@ -57,9 +56,9 @@ type Scope = Option<String>;
 type Listed = CancellationToken;
 
 impl<K: Keep> Watched<K> {
-    pub fn new(scopes: &BTreeSet<Scope>, tree: &Arc<Tree>, agenda: Arc<Agenda>) -> Self {
+    pub fn new(scopes: &BTreeSet<Scope>, store: Store<K>, agenda: &Arc<Agenda>) -> Self {
         let scopes = scopes.iter().map(|scope| (scope.clone(), Listed::new())).collect();
-        Self { store: Store::new(Arc::clone(tree)), agenda, scopes }
+        Self { store, agenda: Arc::clone(agenda), scopes }
     }
 
     /// Waits until the objects that exist have been listed: until then one that is missing may only be unknown.

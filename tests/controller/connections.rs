@@ -83,8 +83,8 @@ async fn a_secret_that_may_not_be_read_is_said() {
     let user = format!("limited-{}", sandbox.namespace);
     // All that the operator needs in a namespace, but for Secrets.
     let rules = json!([
-        {"apiGroups": ["okr-operator.dev"], "resources": ["bigqueryconnections", "okrkeyresults"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["okr-operator.dev"], "resources": ["bigqueryconnections/status", "okrkeyresults/status"], "verbs": ["update"]},
+        {"apiGroups": ["okr-operator.dev"], "resources": ["bigqueryconnections", "okrkeyresults", "okrobjectives"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["okr-operator.dev"], "resources": ["bigqueryconnections/status", "okrkeyresults/status", "okrobjectives/status"], "verbs": ["update"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
     ]);
     sandbox.allow(&user, rules).await;

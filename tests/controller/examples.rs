@@ -6,7 +6,7 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use okr_operator::api::{BigQueryConnection, OkrKeyResult};
+use okr_operator::api::{BigQueryConnection, OkrKeyResult, OkrObjective};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -44,6 +44,9 @@ async fn apply(sandbox: &Sandbox) {
             }
             "OkrKeyResult" => {
                 sandbox.api::<OkrKeyResult>().patch(&name, &parameters, &patch(manifest)).await.unwrap();
+            }
+            "OkrObjective" => {
+                sandbox.api::<OkrObjective>().patch(&name, &parameters, &patch(manifest)).await.unwrap();
             }
             _ => {}
         }
@@ -96,6 +99,13 @@ async fn deleting_and_applying_them_again_around_a_restart_ends_in_the_same_stat
     ] {
         assert_eq!(first[name], want, "{name}");
     }
+    // 40 % of 47 and 60 % of partners-won; above it 60 % of that and 40 % of 40.
+    let grow = sandbox.await_objective("grow-pipeline", "counts both", |status| status.child_count == Some(2)).await;
+    let partners = &grow.children.iter().find(|child| child.name == "partners-won").unwrap().progress_percent;
+    assert_eq!((grow.measured.progress_percent.as_deref(), partners.as_deref()), (Some("GROW"), Some("PARTNERS")));
+    sandbox
+        .await_objective("healthy-growth", "sums", |status| status.measured.progress_percent.as_deref() == Some("TOP"))
+        .await;
     let all = ListParams::default();
     sandbox.api::<OkrKeyResult>().delete_collection(&DeleteParams::default(), &all).await.unwrap();
     sandbox.api::<BigQueryConnection>().delete_collection(&DeleteParams::default(), &all).await.unwrap();

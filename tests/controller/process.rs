@@ -30,7 +30,13 @@ struct Process {
 impl Process {
     fn start(sandbox: &Sandbox, arguments: &[&str]) -> Self {
         let mut child = operator()
-            .args(["run", "--metrics-address=127.0.0.1:0", "--allowed-endpoints=127.0.0.1", "--log-format=json"])
+            .args([
+                "run",
+                "--metrics-address=127.0.0.1:0",
+                "--dashboard-address=off",
+                "--allowed-endpoints=127.0.0.1",
+                "--log-format=json",
+            ])
             .args(arguments)
             .env("OKR_OPERATOR_NAMESPACES", &sandbox.namespace)
             .stderr(Stdio::piped())

@@ -20,8 +20,8 @@ use crate::{
 /// What the operator needs in a namespace of `--namespaces`, as README lists it.
 async fn allow(sandbox: &Sandbox, user: &str) {
     let rules = json!([
-        {"apiGroups": ["okr-operator.dev"], "resources": ["okrkeyresults", "bigqueryconnections"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["okr-operator.dev"], "resources": ["okrkeyresults/status", "bigqueryconnections/status"], "verbs": ["update"]},
+        {"apiGroups": ["okr-operator.dev"], "resources": ["okrkeyresults", "okrobjectives", "bigqueryconnections"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["okr-operator.dev"], "resources": ["okrkeyresults/status", "okrobjectives/status", "bigqueryconnections/status"], "verbs": ["update"]},
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
     ]);

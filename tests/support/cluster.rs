@@ -24,11 +24,12 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use okr_operator::{
-    api::{BigQueryConnection, Condition, MeasuredStatus, OkrKeyResult, Time, crd},
+    api::{BigQueryConnection, Condition, MeasuredStatus, ObjectiveStatus, OkrKeyResult, OkrObjective, Time, crd},
     bigquery,
     controller::{self, Fatal, Settings, Signals},
     domain::{judgement::Gaps, number::integer},
     metrics::Metrics,
+    view::catalog::Catalog,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -175,6 +176,20 @@ impl Sandbox {
         }
     }
 
+    /// Waits until the objective's status is as `want` says, and returns it.
+    pub async fn await_objective(
+        &self,
+        name: &str,
+        what: &str,
+        want: impl Fn(&ObjectiveStatus) -> bool,
+    ) -> ObjectiveStatus {
+        await_some(&format!("objective {name} {what}"), || async {
+            let status = self.api::<OkrObjective>().get(name).await.unwrap().status.unwrap_or_default();
+            want(&status).then_some(status)
+        })
+        .await
+    }
+
     /// Waits until `Ready` shows `reason` for the present generation.
     pub async fn await_reason(&self, name: &str, reason: &str) -> MeasuredStatus {
         let generation = self.api::<OkrKeyResult>().get(name).await.unwrap().metadata.generation;
@@ -280,8 +295,10 @@ impl Sandbox {
         let metrics = Arc::new(Metrics::default());
         let signals = Signals::default();
         let shutdown = signals.shutdown.clone();
-        let run = controller::run(client, settings, Arc::clone(&metrics), signals);
-        Operator { metrics, shutdown, task: tokio::spawn(run) }
+        let watching = controller::watch(&client, &settings, &metrics);
+        let catalog = watching.catalog(&signals);
+        let run = controller::run(client, settings, Arc::clone(&metrics), signals, watching);
+        Operator { metrics, catalog, shutdown, task: tokio::spawn(run) }
     }
 }
 
@@ -374,6 +391,8 @@ pub fn failure(code: StatusCode) -> Response<Body> {
 /// A running operator.
 pub struct Operator {
     pub metrics: Arc<Metrics>,
+    /// What the dashboard reads.
+    pub catalog: Arc<dyn Catalog>,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), Fatal>>,
 }
