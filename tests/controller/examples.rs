@@ -6,7 +6,7 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use okr_operator::api::{BigQueryConnection, OkrKeyResult};
+use okr_operator::api::{BigQueryConnection, OkrKeyResult, OkrObjective};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -44,6 +44,9 @@ async fn apply(sandbox: &Sandbox) {
             }
             "OkrKeyResult" => {
                 sandbox.api::<OkrKeyResult>().patch(&name, &parameters, &patch(manifest)).await.unwrap();
+            }
+            "OkrObjective" => {
+                sandbox.api::<OkrObjective>().patch(&name, &parameters, &patch(manifest)).await.unwrap();
             }
             _ => {}
         }
