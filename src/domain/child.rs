@@ -173,15 +173,15 @@ struct Member {
     children: Range<usize>,
 }
 
-/// One child at a moment.
+/// One child at a moment: its part of the sum.
 #[derive(Debug, Clone)]
-pub struct Standing<'a> {
+pub struct Part<'a> {
     pub child: &'a Child,
     /// Its progress from 0 to 100; None without one. Not reduced: see [`number::two_places`].
     pub progress: Option<Exact>,
     /// Why it does not count, in words, for a reason of its own.
     pub not_counted: Option<&'static str>,
-    /// Its part of the sum of all weights, as (part, sum). None where it does not count, and where the weights are above
+    /// Its weight and the sum of all weights, as (weight, sum). None where it does not count, and where the weights are above
     /// 100.
     pub share: Option<(u64, u64)>,
 }
@@ -189,7 +189,7 @@ pub struct Standing<'a> {
 /// What the children of one objective come to.
 #[derive(Debug, Clone)]
 pub struct Sum<'a> {
-    pub children: Vec<Standing<'a>>,
+    pub children: Vec<Part<'a>>,
     /// From 0 to 100, not reduced. None where no child counts.
     pub progress: Result<Option<Exact>, WeightsAboveHundred>,
 }
@@ -266,7 +266,7 @@ impl Family {
         let progress = progress.get(range).unwrap_or_default();
         let counting = members.iter().map(|member| member.child.as_ref());
         let weights = Weights::of(counting.filter(|child| child.not_counted(moment).is_none()));
-        let children: Vec<Standing<'_>> = members
+        let children: Vec<Part<'_>> = members
             .iter()
             .zip(progress)
             .map(|(member, progress)| {
@@ -274,7 +274,7 @@ impl Family {
                 let not_counted = child.not_counted(moment);
                 let counts = weights.as_ref().ok().filter(|_| not_counted.is_none());
                 let share = counts.and_then(|weights| weights.share(child));
-                Standing { child, progress: progress.clone(), not_counted, share }
+                Part { child, progress: progress.clone(), not_counted, share }
             })
             .collect();
         let progress = weights.map(|_| weighted_mean(&children));
@@ -315,7 +315,7 @@ impl Weights {
 }
 
 /// `sum(w * p) / sum(w)`, without a value 0. None where nothing counts.
-fn weighted_mean(children: &[Standing<'_>]) -> Option<Exact> {
+fn weighted_mean(children: &[Part<'_>]) -> Option<Exact> {
     let mut sum = None;
     let mut numerators: BTreeMap<&BigInt, BigInt> = BTreeMap::new();
     for standing in children {

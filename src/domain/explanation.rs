@@ -213,7 +213,7 @@ pub(super) struct RollUpFacts<'a> {
     /// The names of the cycle that it is part of.
     pub cycle: &'a [String],
     pub status_from: StatusFrom,
-    pub children: &'a [child::Standing<'a>],
+    pub children: &'a [child::Part<'a>],
     pub worst: Option<&'a Child>,
     /// How many children have a value that is not fresh.
     pub stale: u32,
@@ -296,7 +296,7 @@ fn rolled_up(facts: &RollUpFacts<'_>) -> String {
 const MOST_TERMS: usize = 4;
 
 /// The arithmetic of a roll-up, up to its result.
-fn sum(children: &[child::Standing<'_>]) -> String {
+fn sum(children: &[child::Part<'_>]) -> String {
     let counting: Vec<_> = children.iter().filter_map(|child| Some((child, child.share?))).collect();
     if counting.len() > MOST_TERMS {
         return format!("{} of {} children count and give", counting.len(), children.len());

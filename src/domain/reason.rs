@@ -271,9 +271,9 @@ impl Reason {
             Reason::Resumed => "What held the query is over; it runs again now.",
             Reason::NotStarted => "The period has not begun; the query was checked and first runs on the start date.",
             Reason::PeriodEnded => "The period is over and its last value is in.",
-            Reason::Closed => "The key result is closed; its value is frozen.",
-            Reason::Postponed => "The key result is postponed; nothing is sent.",
-            Reason::Suspended => "The key result is suspended; nothing is sent.",
+            Reason::Closed => "It is closed, and its value is frozen.",
+            Reason::Postponed => "It is postponed; nothing is sent.",
+            Reason::Suspended => "It is suspended; nothing is sent.",
             Reason::ConnectionSuspended => "The connection is suspended; nothing is sent.",
             Reason::Manual => "The value is checked in by people; nothing is sent.",
             Reason::RolledUp => {

@@ -13,7 +13,7 @@ use crate::api::{
 
 use super::{
     calendar::{self, after, start_of_day, whole_seconds},
-    child::{Family, Kind, Standing, Sum, WeightsAboveHundred, frozen_progress},
+    child::{Family, Kind, Part, Sum, WeightsAboveHundred, frozen_progress},
     conditions::{Following, READY, STALLED, Truth},
     explanation::{self, RollUpFacts},
     forecast, history,
@@ -120,28 +120,11 @@ pub fn next_as_of(roll_up: &RollUp<'_>, operator: &Gaps, now: Timestamp, judged_
     status::echo(&mut status, annotation(REFRESH_ANNOTATION), annotation(RECONCILE_AT_ANNOTATION));
 
     let today = status::judged_day(&status, lifecycle, zone.as_ref(), judged_at);
-    let progress = if frozen {
-        frozen_progress(&before.measured)
-    } else {
-        let progress = sum.progress.clone().ok().flatten();
-        let progress = progress.filter(|_| period.is_some() && roll_up.cycle.is_none());
-        // As it will be read back.
-        if lifecycle == Lifecycle::Closed { progress.as_ref().map(rounded) } else { progress }
-    };
+    let progress = if frozen { frozen_progress(&before.measured) } else { progress_of(roll_up, &sum) };
     let expected = period.zip(today).and_then(|(period, today)| progress::expected_of_roll_up(period, today));
     let gaps = Gaps::of(spec.thresholds.as_ref(), operator);
     let worst = worst(&sum.children);
-    let computed = match (&progress, &expected) {
-        // Nothing can be said of what is a part of itself: its status would be its own cause.
-        _ if roll_up.cycle.is_some() && !frozen => None,
-        (Some(progress), Some(expected)) if spec.status_from.unwrap_or_default() == StatusFrom::Progress => {
-            Some(judgement::by_gap(progress, expected, &gaps))
-        }
-        // On a day that nobody can name nothing new is said.
-        (Some(_), None) if spec.status_from.unwrap_or_default() == StatusFrom::Progress => None,
-        _ if frozen => None,
-        _ => Some(worst.map_or(OkrStatus::NotStarted, standing_status)),
-    };
+    let computed = computed(roll_up, progress.as_ref(), expected.as_ref(), worst, &gaps);
     let standing = status::Standing {
         lifecycle,
         period,
@@ -190,14 +173,14 @@ pub fn next_as_of(roll_up: &RollUp<'_>, operator: &Gaps, now: Timestamp, judged_
 pub fn with_measure(measured: MeasuredStatus, family: &Family) -> ObjectiveStatus {
     let children = family
         .children()
-        .map(|child| Standing {
+        .map(|child| Part {
             child,
             progress: child.progress.as_ref().map(clamp_percent),
             not_counted: None,
             share: None,
         })
         .collect();
-    let why = |_: &Standing<'_>| Some("the objective has a measure of its own");
+    let why = |_: &Part<'_>| Some("the objective has a measure of its own");
     ObjectiveStatus { measured, ..list(children, why) }
 }
 
@@ -253,6 +236,33 @@ fn without_query(before: &MeasuredStatus) -> MeasuredStatus {
     }
 }
 
+/// What the children come to, where there is such a thing. Without a period there is no progress (SPEC 6).
+fn progress_of(roll_up: &RollUp<'_>, sum: &Sum<'_>) -> Option<Exact> {
+    if roll_up.objective.spec.period.is_none() || roll_up.cycle.is_some() {
+        return None;
+    }
+    let progress = sum.progress.clone().ok().flatten()?;
+    // One that is being closed is judged by what will be read back.
+    Some(if roll_up.lifecycle() == Lifecycle::Closed { rounded(&progress) } else { progress })
+}
+
+/// By section 2's rule from progress, or the worst child's status. None where nothing new can be said: on a day that
+/// nobody can name, once closed, and of what is a part of itself, whose status would be its own cause.
+fn computed(
+    roll_up: &RollUp<'_>,
+    progress: Option<&Exact>,
+    expected: Option<&Exact>,
+    worst: Option<&Part<'_>>,
+    gaps: &Gaps,
+) -> Option<OkrStatus> {
+    let by_progress = roll_up.objective.spec.status_from.unwrap_or_default() == StatusFrom::Progress;
+    match progress {
+        Some(progress) if by_progress => Some(judgement::by_gap(progress, expected?, gaps)),
+        _ if roll_up.is_frozen() || roll_up.cycle.is_some() => None,
+        Some(_) | None => Some(worst.map_or(OkrStatus::NotStarted, status_of)),
+    }
+}
+
 /// Adds the day's point of progress: from the first day on, and after the last only where progress still changes, so that
 /// an objective whose period is over is not written every day.
 fn record(status: &mut MeasuredStatus, roll_up: &RollUp<'_>, now: Timestamp) {
@@ -287,19 +297,19 @@ fn verdict(roll_up: &RollUp<'_>, sum: &Sum<'_>, zone_exists: bool, child_count: 
 }
 
 /// The worst child, by SPEC 6's order; the first by name of those that are equally bad.
-fn worst<'a>(children: &'a [Standing<'a>]) -> Option<&'a Standing<'a>> {
+fn worst<'a>(children: &'a [Part<'a>]) -> Option<&'a Part<'a>> {
     children.iter().min_by_key(|standing| order(standing))
 }
 
 /// What has not been decided has no value yet.
-fn standing_status(standing: &Standing<'_>) -> OkrStatus {
-    standing.child.okr_status.unwrap_or(OkrStatus::NotStarted)
+fn status_of(part: &Part<'_>) -> OkrStatus {
+    part.child.okr_status.unwrap_or(OkrStatus::NotStarted)
 }
 
-fn order<'a>(standing: &Standing<'a>) -> (usize, &'a str, &'a str, Kind) {
-    let status = standing_status(standing);
+fn order<'a>(part: &Part<'a>) -> (usize, &'a str, &'a str, Kind) {
+    let status = status_of(part);
     let rank = WORST_FIRST.iter().position(|other| *other == status).unwrap_or(WORST_FIRST.len());
-    (rank, &standing.child.namespace, &standing.child.name, standing.child.kind)
+    (rank, &part.child.namespace, &part.child.name, part.child.kind)
 }
 
 /// The children as the status lists them.
@@ -313,39 +323,39 @@ fn listed(roll_up: &RollUp<'_>, sum: &Sum<'_>) -> ObjectiveStatus {
     } else {
         None
     };
-    let why = |standing: &Standing<'_>| {
-        let own = standing.not_counted;
-        let left_out = standing.share.is_none().then_some("the weights of the others leave nothing of 100");
+    let why = |part: &Part<'_>| {
+        let own = part.not_counted;
+        let left_out = part.share.is_none().then_some("the weights of the others leave nothing of 100");
         own.or(why_none).or(left_out)
     };
     list(sum.children.clone(), why)
 }
 
-fn list(mut children: Vec<Standing<'_>>, why: impl Fn(&Standing<'_>) -> Option<&'static str>) -> ObjectiveStatus {
+fn list(mut children: Vec<Part<'_>>, why: impl Fn(&Part<'_>) -> Option<&'static str>) -> ObjectiveStatus {
     children.sort_by(|a, b| order(a).cmp(&order(b)));
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     ObjectiveStatus {
         measured: MeasuredStatus::default(),
         child_count: Some(number(children.len())),
-        stale_children: Some(number(children.iter().filter(|standing| standing.child.stale).count())),
-        children: children.iter().take(MOST_CHILDREN).map(|standing| child_status(standing, why(standing))).collect(),
+        stale_children: Some(number(children.iter().filter(|part| part.child.stale).count())),
+        children: children.iter().take(MOST_CHILDREN).map(|part| child_status(part, why(part))).collect(),
     }
 }
 
-fn child_status(standing: &Standing<'_>, not_counted: Option<&str>) -> ChildStatus {
+fn child_status(part: &Part<'_>, not_counted: Option<&str>) -> ChildStatus {
     let counts = not_counted.is_none();
     // A child without a value counts with 0.
-    let progress = standing.progress.clone().or_else(|| counts.then(|| integer(0)));
-    let share = standing.share.filter(|_| counts);
+    let progress = part.progress.clone().or_else(|| counts.then(|| integer(0)));
+    let share = part.share.filter(|_| counts);
     let of_hundred = |part: u64, sum: u64| Exact::new_raw((part * 100).into(), sum.into());
     let contribution = share
         .zip(progress.as_ref())
         .map(|((part, sum), progress)| Exact::new_raw(progress.numer() * part, progress.denom() * sum));
     ChildStatus {
-        kind: standing.child.kind.name().to_owned(),
-        namespace: standing.child.namespace.to_string(),
-        name: standing.child.name.to_string(),
-        okr_status: standing.child.okr_status,
+        kind: part.child.kind.name().to_owned(),
+        namespace: part.child.namespace.to_string(),
+        name: part.child.name.to_string(),
+        okr_status: part.child.okr_status,
         weight_percent: share.map(|(part, sum)| two_places(&of_hundred(part, sum))),
         progress_percent: progress.as_ref().map(two_places),
         contribution: contribution.as_ref().map(two_places),

@@ -121,6 +121,18 @@ fn only_points_of_the_period_count() {
 }
 
 #[test]
+fn of_many_points_the_latest_counts() {
+    for count in [59i64, 60, 61, 95] {
+        let values: Vec<String> = (1..=count).map(|n| n.to_string()).collect();
+        let mut history = daily(0, &values.iter().map(String::as_str).collect::<Vec<_>>());
+        history.last_mut().unwrap().value = "1000".to_owned();
+        // The median is not moved by it, but what follows begins there.
+        let end = 1000.0 + (101.5 - (count as f64));
+        check(json!({"stayBelow": {"target": 90}}), &history, &end.to_string());
+    }
+}
+
+#[test]
 fn days_are_those_of_the_zone() {
     let measure: Measure = serde_json::from_value(json!({"reach": {"target": "50.6"}})).unwrap();
     let forecast_in = |zone: &str| {

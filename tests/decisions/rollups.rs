@@ -13,9 +13,10 @@ use okr_operator::{
         measured::NotMeasured,
         number::integer,
         objective::{self, ObjectiveProblem},
-        pass::Pass,
+        pass::{self, Pass},
         rollup::{self, RollUp},
-        schedule::day_spread,
+        schedule::{Why, day_spread},
+        status,
     },
 };
 use serde_json::{Value, json};
@@ -695,7 +696,7 @@ fn a_reference_that_leads_nowhere_is_told_and_ready_stays() {
 
     let world = World::synced(json!({"objectiveRef": {"name": "grow"}}), "60");
     let measured = Measured { objective_problem: Some(ObjectiveProblem::ObjectiveNotFound), ..world.measured() };
-    let next = okr_operator::domain::status::next(&measured, &world.route(), None, &world.gaps, world.now);
+    let next = status::next(&measured, &world.route(), None, &world.gaps, world.now);
     let text = "; it counts for no objective, because there is no OkrObjective sales/grow (ObjectiveNotFound).";
     assert!(next.explanation.as_ref().unwrap().ends_with(text), "{:?}", next.explanation);
     assert_eq!(next.conditions, world.status().conditions);
@@ -768,7 +769,7 @@ fn an_objective_with_a_measure_is_decided_as_a_key_result_and_lists_its_children
     let measured =
         Measured { idle_children: tree.family().child_count(), ..Measured::try_from(&tree.objective).unwrap() };
     let world = World::new(json!({"bigQuery": null, "manual": {"value": 40, "asOf": "2026-02-18"}}));
-    let next = okr_operator::domain::status::next(&measured, &world.route(), None, &world.gaps, noon(50));
+    let next = status::next(&measured, &world.route(), None, &world.gaps, noon(50));
     let want = "so Behind; 2 children count for nothing, because the objective has a measure of its own.";
     assert!(next.explanation.as_ref().unwrap().ends_with(want), "{:?}", next.explanation);
     let mut status = rollup::with_measure(next, &tree.family());
@@ -782,6 +783,42 @@ fn an_objective_with_a_measure_is_decided_as_a_key_result_and_lists_its_children
     let new = ObjectiveStatus::default();
     assert!(!rollup::children_changed(&new, &tree.family()), "a new one is first written by its first sync");
     assert_eq!(Measured::try_from(&objective("grow", json!({}))).unwrap_err(), NotMeasured::RolledUp);
+}
+
+#[test]
+fn a_roll_up_that_is_given_a_query_is_synced_as_a_new_one() {
+    for (cycle, want) in [
+        (None, "True RolledUp, Reconciling QueryChanged"),
+        (Some(vec!["sales/grow".to_owned()]), "False Cycle, Reconciling QueryChanged"),
+    ] {
+        let mut tree = Tree::new(json!({}), &[(json!({}), "80")]);
+        tree.cycle = cycle;
+        tree.decides();
+        tree.changes(json!({"measure": {"percent": {}}, "bigQuery": {"query": "SELECT 1"}}));
+        let world = World::new(json!({}));
+        let measured = Measured::try_from(&tree.objective).unwrap();
+        let pass = |measured| pass::pass(&measured, &world.route(), &world.gaps, world.now, None, false);
+        assert_eq!(pass(measured), Pass::Decide);
+        let next = status::next(&measured, &world.route(), None, &world.gaps, world.now);
+        assert_eq!(ready_text(&next), want);
+        assert_eq!((&next.progress_percent, next.history.len()), (&None, 0));
+        let sync = pass(Measured { status: &next, ..measured });
+        assert!(matches!(sync, Pass::Attempt { why: Why::New, .. }), "{sync:?}");
+    }
+}
+
+#[test]
+fn an_objective_without_a_query_any_more_keeps_nothing_of_it() {
+    let world = World::synced(json!({"measure": {"percent": {}}}), "60");
+    let mut tree = Tree::new(json!({}), &[(json!({}), "80")]);
+    tree.objective.status = Some(rollup::with_measure(world.status().clone(), &tree.family()));
+    tree.decides();
+    let status = &tree.status().measured;
+    assert_eq!((&status.value, &status.last_sync_time, &status.query_fingerprint), (&None, &None, &None));
+    assert_eq!((&status.connection, &status.next_sync_time, &status.last_query), (&None, &None, &None));
+    assert_eq!(tree.verdict(), "OnTrack 80 of 50");
+    assert_eq!(tree.ready(), "True RolledUp");
+    well_formed(status, 1);
 }
 
 #[test]
