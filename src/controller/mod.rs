@@ -34,7 +34,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -109,6 +109,8 @@ struct Context {
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
     unwritten: measured::UnwrittenAttempts,
+    /// Since when an objective has a child that has not been decided.
+    undecided: Mutex<HashMap<Key, Instant>>,
     reign: Reign,
 }
 
@@ -196,6 +198,7 @@ pub async fn run(
         writes: Writes::new(client.clone(), Arc::clone(&metrics), reign.clone()),
         asked: Mutex::default(),
         unwritten: measured::UnwrittenAttempts::default(),
+        undecided: Mutex::default(),
         client: client.clone(),
         settings: settings.clone(),
         metrics: Arc::clone(&metrics),
@@ -436,6 +439,17 @@ impl Context {
         self.queue.cancel(key);
         self.writes.forget(key);
         self.unwritten.forget(key);
+        lock(&self.undecided).remove(key);
+    }
+
+    /// Since when the objective has a child that has not been decided; None once all are.
+    fn undecided_since(&self, objective: &Key, all_decided: bool) -> Option<Instant> {
+        let mut undecided = lock(&self.undecided);
+        if all_decided {
+            undecided.remove(objective);
+            return None;
+        }
+        Some(*undecided.entry(objective.clone()).or_insert_with(Instant::now))
     }
 
     fn last_asked(&self, uid: &str) -> Option<Timestamp> {

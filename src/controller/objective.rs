@@ -40,6 +40,10 @@ impl Measurable for OkrObjective {
     }
 }
 
+/// Key results that were applied together get their first values one after the other. What they come to is not told before,
+/// or an objective would begin At Risk; but one that cannot be decided does not hold it for longer than this.
+const FIRST_DECISIONS: Duration = Duration::from_secs(10);
+
 /// Decides whether the objective's status is to be written now. Returns when to look again, if time alone can change
 /// anything.
 pub fn look(key: &Key, context: &Context) -> Option<Duration> {
@@ -57,7 +61,16 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
         }
         return None;
     }
-    let pass = rolled_up(context, key, &objective, |roll_up| rollup::pass(roll_up, &context.settings.gaps, now));
+    let (pass, all_decided) = rolled_up(context, key, &objective, |roll_up| {
+        let all_decided = roll_up.family.children().all(|child| child.okr_status.is_some());
+        (rollup::pass(roll_up, &context.settings.gaps, now), all_decided)
+    });
+    if pass == Pass::Decide
+        && let Some(since) = context.undecided_since(key, all_decided)
+        && let Some(held) = FIRST_DECISIONS.checked_sub(since.elapsed())
+    {
+        return Some(held);
+    }
     match pass {
         Pass::Decide => {
             context.queue.push(key.clone(), Lane::Unlimited, None, Priority::Asked);

@@ -13,7 +13,7 @@ use okr_operator::{
         measured::NotMeasured,
         number::integer,
         objective::{self, ObjectiveProblem},
-        pass::{self, Pass},
+        pass::{self, Pass, Turn},
         rollup::{self, RollUp},
         schedule::{Why, day_spread},
         status,
@@ -797,7 +797,7 @@ fn a_roll_up_that_is_given_a_query_is_synced_as_a_new_one() {
         tree.changes(json!({"measure": {"percent": {}}, "bigQuery": {"query": "SELECT 1"}}));
         let world = World::new(json!({}));
         let measured = Measured::try_from(&tree.objective).unwrap();
-        let pass = |measured| pass::pass(&measured, &world.route(), &world.gaps, world.now, None, false);
+        let pass = |measured| pass::pass(&measured, &world.route(), &world.gaps, world.now, None, Turn::Later);
         assert_eq!(pass(measured), Pass::Decide);
         let next = status::next(&measured, &world.route(), None, &world.gaps, world.now);
         assert_eq!(ready_text(&next), want);
