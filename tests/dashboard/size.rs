@@ -36,6 +36,7 @@ fn ten_thousand() -> Vec<Value> {
 #[tokio::test]
 async fn a_page_of_ten_thousand_is_below_200_kilobytes() {
     let site = site(ten_thousand());
+    println!("warm: {}", site.page("/").await.len());
     for address in ["/", "/?page=7", "/?text=segment+77", "/api/v1/keyresults"] {
         let start = Instant::now();
         let page = site.page(address).await;
