@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use crate::world::{Site, key_result, site};
+use crate::world::{Site, key_result, site, words};
 
 /// What the stream says, with the comments that keep it open left out.
 async fn stream(site: &Site) -> impl futures::Stream<Item = String> + Unpin {
@@ -32,7 +32,7 @@ async fn many_changes_are_one_word_a_second() {
     for _ in 0..50 {
         site.objects.change();
         if let Ok(text) = timeout(Duration::from_millis(100), stream.next()).await {
-            assert!(text.unwrap().contains("event: changed"));
+            assert_eq!(text.unwrap(), "event: changed\ndata: changed\n\n");
             said.push(start.elapsed().as_millis());
         }
     }
@@ -54,6 +54,18 @@ async fn a_change_while_one_was_said_is_said_too() {
     assert!(stream.next().await.unwrap().contains("changed"));
     assert!(start.elapsed() <= Duration::from_secs(1));
     assert!(timeout(Duration::from_secs(10), stream.next()).await.is_err(), "nothing changed");
+}
+
+#[tokio::test]
+async fn what_is_said_to_have_changed_is_on_the_next_page() {
+    let site = site([key_result("sales", "leads", json!({}))]);
+    let mut stream = stream(&site).await;
+    stream.next().await;
+    let start = Instant::now();
+    site.objects.set(&key_result("sales", "leads", json!({"status": {"value": "4321"}})));
+    assert!(stream.next().await.unwrap().contains("changed"));
+    assert!(words(&site.page("/").await).contains("4,321 leads"));
+    assert!(start.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use axum::{
@@ -35,10 +35,14 @@ struct OfKind {
 }
 
 impl OfKind {
-    fn add(&mut self, object: &Value) {
+    fn set(&mut self, object: &Value) {
         let part = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
-        self.named.insert((part("namespace"), part("name")), self.all.len());
-        self.all.push(serde_json::to_vec(object).unwrap());
+        let at = *self.named.entry((part("namespace"), part("name"))).or_insert(self.all.len());
+        let json = serde_json::to_vec(object).unwrap();
+        match self.all.get_mut(at) {
+            Some(before) => *before = json,
+            None => self.all.push(json),
+        }
     }
 
     fn each(&self, each: &mut dyn FnMut(&[u8])) {
@@ -52,7 +56,7 @@ impl OfKind {
 
 pub struct Objects {
     objectives: OfKind,
-    key_results: OfKind,
+    key_results: Mutex<OfKind>,
     connections: OfKind,
     changes: watch::Sender<u64>,
     listed: bool,
@@ -68,13 +72,25 @@ impl Objects {
                 Some("BigQueryConnection") => &mut connections,
                 kind => panic!("{kind:?} is no kind of ours"),
             };
-            of_kind.add(&object);
+            of_kind.set(&object);
         }
-        Self { objectives, key_results, connections, changes: watch::Sender::new(0), listed: true }
+        Self {
+            objectives,
+            key_results: Mutex::new(key_results),
+            connections,
+            changes: watch::Sender::new(0),
+            listed: true,
+        }
     }
 
     pub fn unlisted(self) -> Self {
         Self { listed: false, ..self }
+    }
+
+    /// Takes the place of the key result of that name, or is a new one.
+    pub fn set(&self, key_result: &Value) {
+        self.key_results.lock().unwrap().set(key_result);
+        self.change();
     }
 
     pub fn change(&self) {
@@ -88,7 +104,7 @@ impl Catalog for Objects {
     }
 
     fn each_key_result(&self, of: &mut dyn FnMut(&[u8])) {
-        self.key_results.each(of);
+        self.key_results.lock().unwrap().each(of);
     }
 
     fn each_connection(&self, of: &mut dyn FnMut(&[u8])) {
@@ -100,7 +116,7 @@ impl Catalog for Objects {
     }
 
     fn key_result(&self, namespace: &str, name: &str) -> Option<Vec<u8>> {
-        self.key_results.find(namespace, name)
+        self.key_results.lock().unwrap().find(namespace, name)
     }
 
     fn connection(&self, namespace: &str, name: &str) -> Option<Vec<u8>> {
