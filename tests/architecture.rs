@@ -111,6 +111,42 @@ fn bigquery_knows_no_kubernetes_and_no_decision() {
 }
 
 #[test]
+fn the_read_model_knows_no_page_no_client_and_no_clock() {
+    check_silent(
+        "view",
+        &[
+            "http",
+            "axum",
+            "askama",
+            "reqwest",
+            "kube",
+            "Client",
+            "Api",
+            "spawn",
+            "async",
+            "await",
+            "clock",
+            "Timestamp::now",
+            "SystemTime",
+            "Instant",
+            "std::env",
+            "std::fs",
+            "crate::bigquery",
+            "crate::controller",
+            "crate::dashboard",
+            "crate::metrics",
+            "crate::config",
+            "tracing",
+        ],
+    );
+}
+
+#[test]
+fn the_dashboard_reads_and_does_no_more() {
+    check_silent("dashboard", &["crate::controller", "crate::bigquery", "crate::metrics", "crate::config"]);
+}
+
+#[test]
 fn the_resources_know_no_decision() {
     check_silent(
         "api",

@@ -23,12 +23,13 @@ const APART: Duration = Duration::from_secs(1);
 /// Below the shortest idle time after which proxies cut a connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Says "changed" after changes, until the operator stops. The browser comes again by itself.
+/// Says "changed" after changes, until the operator stops. The browser comes again by itself; it drops an event without
+/// data unheard.
 pub async fn events(State(dashboard): State<Dashboard>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let mut changes = dashboard.sources.catalog.changes();
     changes.mark_unchanged();
     let shutdown = dashboard.sources.shutdown.clone();
-    let hello = stream::iter([Ok(Event::default().event("hello").data("").retry(APART))]);
+    let hello = stream::iter([Ok(Event::default().event("hello").data("hello").retry(APART))]);
     let changed = stream::unfold((changes, Instant::now()), move |(changes, not_before)| {
         let shutdown = shutdown.clone();
         async move {
@@ -45,5 +46,5 @@ async fn next(mut changes: watch::Receiver<u64>, not_before: Instant) -> Option<
     changes.changed().await.ok()?;
     sleep_until(not_before).await;
     changes.mark_unchanged();
-    Some((Ok(Event::default().event("changed").data("")), (changes, Instant::now() + APART)))
+    Some((Ok(Event::default().event("changed").data("changed")), (changes, Instant::now() + APART)))
 }

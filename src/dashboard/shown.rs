@@ -80,7 +80,7 @@ impl<'a> Shown<'a> {
         Self {
             title: words::cut(&row.title, TITLE),
             owner: row.owner.as_deref().map(|owner| words::cut(owner, TITLE)),
-            word: words::status(row.okr_status),
+            word: if row.is_unreadable() { "Unreadable" } else { words::status(row.okr_status) },
             class: super::address::class(row.okr_status),
             progress: row.progress_percent.as_deref().map(words::number),
             expected: row.expected_progress_percent.as_deref().map(words::number),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -90,17 +91,18 @@ pub struct Source {
     pub connection_ref: Option<ConnectionRef>,
 }
 
+/// Its times are texts here: they are read for the few rows that are shown, see [`time`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status<'a> {
     #[serde(default)]
     pub okr_status: Option<OkrStatus>,
-    #[serde(default)]
-    pub okr_status_since: Option<Time>,
+    #[serde(borrow, default)]
+    pub okr_status_since: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub value: Option<Text<'a>>,
-    #[serde(default)]
-    pub value_time: Option<Time>,
+    #[serde(borrow, default)]
+    pub value_time: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub target_text: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -111,10 +113,10 @@ pub struct Status<'a> {
     pub explanation: Option<Text<'a>>,
     #[serde(default)]
     pub connection: Option<ConnectionChoice>,
-    #[serde(default)]
-    pub last_sync_time: Option<Time>,
-    #[serde(default)]
-    pub next_sync_time: Option<Time>,
+    #[serde(borrow, default)]
+    pub last_sync_time: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub next_sync_time: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub conditions: Vec<Condition<'a>>,
     /// An objective's children, by identity alone: who is admitted.
@@ -185,6 +187,11 @@ impl Status<'_> {
     pub fn condition(&self, kind: &str) -> Option<&Condition<'_>> {
         self.conditions.iter().find(|condition| &*condition.kind == kind)
     }
+}
+
+/// A time of a status. None where it is none.
+pub fn time(text: Option<&Text<'_>>) -> Option<Time> {
+    text.and_then(|text| text.parse::<Timestamp>().ok()).map(Time)
 }
 
 /// An object that is not what its kind says: which one, as far as that can be told, and what is wrong with it.

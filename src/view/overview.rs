@@ -17,7 +17,7 @@ use super::{
     brief::{Brief, Kind, decode},
     catalog::Catalog,
     row::{Connections, Name, Row, TroubleKind, display_name, worst_trouble},
-    standing::standing,
+    standing::{Moment, standing},
 };
 
 /// Rows of one page.
@@ -183,6 +183,7 @@ struct Outlines {
     objectives: HashMap<(Box<str>, Box<str>), usize>,
     admits: HashMap<usize, Admits>,
     choices: Choices,
+    moment: Moment,
 }
 
 /// The page of the tree that `asking` wants, from 1; one too high is the last.
@@ -256,6 +257,7 @@ fn outlines(catalog: &dyn Catalog, asking: &Asking<'_>) -> Outlines {
         objectives: HashMap::new(),
         admits: HashMap::new(),
         choices: Choices { connections: connections(catalog, asking.visible), ..Choices::default() },
+        moment: Moment::new(asking.now),
     };
     let text = asking.filter.text.as_ref().map(|text| text.to_lowercase());
     catalog.each_objective(&mut |json| outlines.add(Kind::Objective, json, asking, text.as_deref()));
@@ -302,7 +304,7 @@ impl Outlines {
             if kind == Kind::Objective {
                 self.admits.insert(index, admits(brief));
             }
-            outline.read(brief, asking);
+            outline.read(brief, asking.gaps, &mut self.moment);
         }
         outline.fits = fits(&outline, decoded.as_ref().ok(), asking.filter, text);
         self.all.push(outline);
@@ -388,8 +390,8 @@ fn admits(objective: &Brief<'_>) -> Admits {
 }
 
 impl Outline {
-    fn read(&mut self, brief: &Brief<'_>, asking: &Asking<'_>) {
-        let standing = standing(brief, asking.gaps, asking.now);
+    fn read(&mut self, brief: &Brief<'_>, gaps: &Gaps, moment: &mut Moment) {
+        let standing = standing(brief, gaps, moment);
         let percent = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<f64>().ok());
         self.reference = brief.objective();
         self.okr_status = standing.okr_status;

@@ -19,8 +19,8 @@ use crate::{
 };
 
 use super::{
-    brief::{Brief, Broken, Kind, Status, decode},
-    standing::{Standing, standing},
+    brief::{Brief, Broken, Kind, Status, decode, time},
+    standing::{Moment, Standing, standing},
 };
 
 /// An object by name.
@@ -168,7 +168,7 @@ impl Row {
     pub fn of(kind: Kind, json: &[u8], connections: &Connections, gaps: &Gaps, now: Timestamp) -> Self {
         match decode(kind, json) {
             Ok(brief) => {
-                let standing = standing(&brief, gaps, now);
+                let standing = standing(&brief, gaps, &mut Moment::new(now));
                 let explanation = if standing.is_as_written {
                     brief.status.as_ref().and_then(|status| status.explanation.as_deref()).map(str::to_owned)
                 } else {
@@ -198,17 +198,17 @@ impl Row {
             owner: owned(spec.owner.as_deref()),
             objective: brief.objective(),
             okr_status: standing.okr_status,
-            okr_status_since: status.okr_status_since.clone().filter(|_| standing.is_as_written),
+            okr_status_since: time(status.okr_status_since.as_ref()).filter(|_| standing.is_as_written),
             progress_percent: standing.progress,
             expected_progress_percent: standing.expected,
             value: owned(status.value.as_deref()).filter(|_| spec.measure.is_some()),
-            value_time: status.value_time.clone(),
+            value_time: time(status.value_time.as_ref()),
             target_text: owned(status.target_text.as_deref()).or_else(|| progress::target_text(spec.measure.as_ref()?)),
             unit: owned(spec.unit.as_deref()),
             explanation,
             source: source(brief, &namespace, connections),
-            last_sync_time: status.last_sync_time.clone(),
-            next_sync_time: status.next_sync_time.clone(),
+            last_sync_time: time(status.last_sync_time.as_ref()),
+            next_sync_time: time(status.next_sync_time.as_ref()),
             rest: status.condition(READY).and_then(|ready| rest(&ready.reason)),
             troubles: troubles(status),
             name: metadata.name.to_string(),

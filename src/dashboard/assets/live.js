@@ -8,6 +8,7 @@
   let connected = false;
   let fetching = false;
   let again = false;
+  let sent = document.getElementById("main").innerHTML;
 
   const say = (text) => {
     if (live.textContent !== text) live.textContent = text;
@@ -22,16 +23,37 @@
       (other) => other.getAttribute("href") === element.getAttribute("href") && other.textContent === element.textContent);
     const place = same(main).indexOf(element);
     const index = [...main.querySelectorAll(element.localName)].indexOf(element);
-    return (next) => same(next)[place] || next.querySelectorAll(element.localName)[index];
+    return (next) => same(next)[place] || next.querySelectorAll(element.localName)[index] || next;
+  };
+
+  // Of a chart's points one is in the order of Tab, the others are reached by arrows: a hundred stops are too many.
+  const rove = (root) => root.querySelectorAll(".chart").forEach((chart) => {
+    const points = [...chart.querySelectorAll(".point")];
+    const current = points.includes(document.activeElement) ? document.activeElement : points[points.length - 1];
+    points.forEach((point) => point.setAttribute("tabindex", point === current ? "0" : "-1"));
+  });
+
+  const step = (event) => {
+    const point = event.target.closest && event.target.closest(".point");
+    if (!point) return;
+    const points = [...point.parentNode.querySelectorAll(".point")];
+    const at = points.indexOf(point);
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: points.length - 1 }[event.key];
+    if (to === undefined || !points[to]) return;
+    event.preventDefault();
+    points[to].focus();
+    rove(document);
   };
 
   const replace = (next) => {
     const main = document.getElementById("main");
-    if (main.innerHTML === next.innerHTML) return;
+    // As the server sent it: what is open here and which point is focused are not in it.
+    if (sent === next.innerHTML) return;
     // Text that somebody is copying must not go from under them; the next change shows this one too.
     const selection = document.getSelection();
     if (selection && !selection.isCollapsed && main.contains(selection.anchorNode)) return;
     const find = focused(main);
+    sent = next.innerHTML;
     const open = new Map([...main.querySelectorAll("details[id]")].map((details) => [details.id, details.open]));
     next.querySelectorAll("details[id]").forEach((details) => {
       if (open.has(details.id)) details.open = open.get(details.id);
@@ -41,6 +63,7 @@
     window.scrollTo(scrollX, scrollY);
     const element = find && find(next);
     if (element) element.focus({ preventScroll: true });
+    rove(next);
   };
 
   const refresh = async () => {
@@ -93,5 +116,7 @@
   setInterval(() => {
     if (!document.hidden) refresh();
   }, 60000);
+  document.addEventListener("keydown", step);
+  rove(document);
   listen();
 })();

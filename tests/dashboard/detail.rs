@@ -1,0 +1,133 @@
+//! The page of one object.
+
+use serde_json::json;
+
+use crate::world::{connection, key_result, objective, site, words};
+
+#[tokio::test]
+async fn a_detail_shows_the_arithmetic_the_query_and_its_job() {
+    let site = site([
+        key_result(
+            "sales",
+            "leads",
+            json!({"spec": {"weight": 40, "description": "Why it matters.", "links": [{"title": "Plan", "url": "https://example.com/plan"}]}}),
+        ),
+        connection("sales", "warehouse", "Warehouse EU"),
+    ]);
+    let page = site.page("/keyresults/sales/leads").await;
+    let said = words(&page);
+    for part in [
+        "Why it matters.",
+        "Progress (2,350 − 0) / (5,000 − 0) × 100 = 47 %",
+        "Expected progress 45 of 91 days = 49.45 %",
+        "Gap 49.45 − 47 = 2.45 percentage points",
+        "Behind above 0, At Risk above 25",
+        "Weight 40 % of its objective",
+        "SELECT COUNT(*) FROM sales.leads",
+        "1.1 GiB, not from the cache",
+        "840 ms",
+        "Synced",
+        "kind: OkrKeyResult",
+        "Plan",
+    ] {
+        assert!(said.contains(part), "{part} is not in: {said}");
+    }
+    assert!(
+        page.contains("https://console.cloud.google.com/bigquery?project=billing-project&#38;j=bq%3AEU%3Ajob_abc&#38;page=queryresults"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn the_chart_says_each_point_in_words_and_as_a_table() {
+    let site = site([key_result("sales", "leads", json!({}))]);
+    let page = site.page("/keyresults/sales/leads").await;
+    assert!(
+        page.contains("tabindex=\"0\" role=\"img\" aria-label=\"2026-10-20 08:00 UTC: 1,200 leads, 24 % progress\""),
+        "{page}"
+    );
+    assert_eq!(page.matches("class=\"point\"").count(), 3);
+    for class in
+        ["zone at-risk", "zone behind", "zone on-track", "class=\"expected\"", "class=\"target\"", "class=\"now\""]
+    {
+        assert!(page.contains(class), "{class}");
+    }
+    assert!(words(&page).contains("2026-10-20 08:00 UTC 1,200 24 %"), "{}", words(&page));
+    assert!(!page.contains("NaN") && !page.contains("inf,"));
+}
+
+#[tokio::test]
+async fn every_kind_of_measure_has_its_chart() {
+    for (measure, zones) in [
+        (json!({"percent": {}}), 3),
+        (json!({"increase": {"from": 100, "target": 5000}}), 3),
+        (json!({"decrease": {"from": 5000, "target": 100}}), 3),
+        (json!({"stayBelow": {"target": 100}}), 2),
+        (json!({"stayBelow": {"target": 100, "riskThreshold": 3000}}), 3),
+        (json!({"stayAbove": {"target": 3000, "riskThreshold": 1000}}), 3),
+        (json!({"stayBetween": {"lower": 10, "upper": 20}}), 3),
+        (json!({"baseline": {}}), 0),
+    ] {
+        let change = json!({"spec": {"measure": {"reach": null}}});
+        let mut object = key_result("sales", "leads", change);
+        crate::world::merge(&mut object["spec"]["measure"], measure.clone());
+        let page = site([object]).page("/keyresults/sales/leads").await;
+        assert_eq!(page.matches("<polygon class=\"zone").count(), zones, "{measure}");
+        assert!(!page.contains("NaN") && !page.contains("inf"), "{measure}");
+    }
+}
+
+#[tokio::test]
+async fn values_that_fit_on_no_sheet_leave_out_the_chart_and_nothing_else() {
+    let history = json!([{"time": "2026-10-02T08:00:00Z", "value": "-1.7E308"}, {"time": "2026-11-02T08:00:00Z", "value": "1.7E308"}, {"time": "2026-11-03T08:00:00Z", "value": "NaN"}]);
+    let site = site([key_result("sales", "leads", json!({"status": {"history": history}}))]);
+    let page = site.page("/keyresults/sales/leads").await;
+    assert!(!page.contains("<svg class=\"chart\""));
+    assert!(words(&page).contains("How the status follows"));
+}
+
+#[tokio::test]
+async fn the_yaml_is_a_manifest_to_apply() {
+    let query = "SELECT 1\nFROM t -- \"quoted\": yes";
+    let object = key_result("sales", "leads", json!({"spec": {"bigQuery": {"query": query}}}));
+    let spec = object["spec"].clone();
+    let page = site([object]).page("/keyresults/sales/leads").await;
+    let yaml = page.split("aria-label=\"The object as YAML\"><code>").nth(1).unwrap().split("</code>").next().unwrap();
+    let yaml = yaml
+        .replace("&#60;", "<")
+        .replace("&#62;", ">")
+        .replace("&#34;", "\"")
+        .replace("&#39;", "'")
+        .replace("&#38;", "&");
+    let manifest: okr_operator::api::OkrKeyResult = serde_saphyr::from_str(&yaml).unwrap();
+    assert_eq!(manifest.metadata.name.as_deref(), Some("leads"));
+    assert_eq!(manifest.spec, serde_json::from_value(spec).unwrap());
+    assert!(yaml.starts_with("apiVersion: okr-operator.dev/v1alpha1\nkind: OkrKeyResult\n"), "{yaml}");
+    assert!(!yaml.contains("status") && !yaml.contains("uid"), "{yaml}");
+}
+
+#[tokio::test]
+async fn an_objective_lists_what_counts_for_it() {
+    let children = json!([
+        {"kind": "OkrKeyResult", "namespace": "sales", "name": "leads", "okrStatus": "Behind", "weightPercent": "60", "progressPercent": "47", "contribution": "28.2"},
+        {"kind": "OkrObjective", "namespace": "sales", "name": "sub", "okrStatus": "Postponed", "notCounted": "it is postponed"}
+    ]);
+    let history =
+        json!([{"time": "2026-10-02T08:00:00Z", "value": "10"}, {"time": "2026-11-02T08:00:00Z", "value": "60"}]);
+    let site = site([objective("sales", "grow", json!({"status": {"children": children, "history": history}}))]);
+    let page = site.page("/objectives/sales/grow").await;
+    let said = words(&page);
+    assert!(said.contains("sales/leads Behind 60 % 47 % 28.2"), "{said}");
+    assert!(said.contains("sales/sub Postponed it is postponed"), "{said}");
+    assert!(page.contains("href=\"../../keyresults/sales/leads\""));
+    assert_eq!(page.matches("<polygon class=\"zone").count(), 3);
+}
+
+#[tokio::test]
+async fn a_forecast_is_said_and_dashed() {
+    let forecast = json!({"endValue": "4321", "endProgressPercent": "86.42", "method": "TheilSen"});
+    let site = site([key_result("sales", "leads", json!({"status": {"forecast": forecast}}))]);
+    let page = site.page("/keyresults/sales/leads").await;
+    assert!(page.contains("<polyline class=\"forecast\""));
+    assert!(words(&page).contains("If it goes on as it did: 4,321 leads at the end, which is 86.42 % progress."));
+}
