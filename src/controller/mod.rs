@@ -312,6 +312,8 @@ async fn rule(context: Arc<Context>, watches: &mut JoinSet<Fatal>, shutdown: &Ca
         finish(&context).await;
     }
     cancel_the_rest(&context).await;
+    // The agendas outlive this reign: a task of it that still runs would take from them what the next one is to look at.
+    tasks.shutdown().await;
     context.metrics.leads(false);
     end
 }
@@ -398,6 +400,8 @@ impl Context {
             Ok(version) => Some(version),
             Err(Unwritten::Changed(newer)) => {
                 self.store().advance(key, &*newer);
+                // The watch will bring it as something known.
+                self.wake(key.clone());
                 // Otherwise it was written before, and only the answer to that was lost.
                 if newer.status() != Some(&status) {
                     return Err(Unwritten::Changed(newer));
@@ -407,7 +411,8 @@ impl Context {
             Err(unwritten) => return Err(unwritten),
         };
         object.meta_mut().resource_version = version;
-        let before = object.status_mut().replace(status);
+        let before = object.status_mut().take();
+        *object.status_mut() = Some(status);
         self.store().advance(key, object);
         Ok(before)
     }

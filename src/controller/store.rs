@@ -257,13 +257,18 @@ impl<K: Keep> Store<K> {
     /// Takes what the watch shows. Returns whether it is news: the echo of a write of ours, or what was before it, is none.
     pub fn put(&self, arrived: &Arrived<K>) -> (Key, bool) {
         let key = Key::of(K::KIND, arrived);
-        if lock(&self.contents).knows(&key, resource_version(arrived.metadata.resource_version.as_deref())) {
+        let version = resource_version(arrived.metadata.resource_version.as_deref());
+        if lock(&self.contents).knows(&key, version) {
             return (key, false);
         }
         match arrived.read() {
             Ok((object, json)) => {
                 let kept = object.keep(json.as_bytes());
                 let mut contents = lock(&self.contents);
+                // A write may have come in between.
+                if contents.knows(&key, version) {
+                    return (key, false);
+                }
                 contents.objects.insert(key.clone(), kept);
                 self.place(&key, Some(&object));
             }

@@ -68,7 +68,7 @@ impl Tree {
         if before == referral.as_ref() {
             return;
         }
-        let before = contents.replace(key, referral.clone());
+        let before = contents.relink(key, referral.clone());
         let concerned =
             before.iter().chain(&referral).flat_map(|referral| contents.upwards(&referral.objective)).collect();
         drop(contents);
@@ -151,7 +151,7 @@ impl Tree {
 }
 
 impl Contents {
-    fn replace(&mut self, key: &Key, referral: Option<Referral>) -> Option<Referral> {
+    fn relink(&mut self, key: &Key, referral: Option<Referral>) -> Option<Referral> {
         let before = self.referrals.remove(key);
         if let Some(before) = &before
             && let Some(children) = self.children.get_mut(&before.objective)

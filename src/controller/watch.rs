@@ -90,11 +90,10 @@ impl<K: Keep> Watched<K> {
         match event {
             Event::Init => listing.clear(),
             Event::InitApply(object) => {
-                let (key, is_news) = self.store.put(&object);
+                let (key, _) = self.store.put(&object);
                 listing.insert(key.clone());
-                if is_news {
-                    self.agenda.wake(key);
-                }
+                // News or not: a list is rare, and nobody knows what was missed before it.
+                self.agenda.wake(key);
             }
             Event::InitDone => {
                 let gone = self.store.retain(scope.as_deref(), listing);
