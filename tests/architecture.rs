@@ -142,7 +142,10 @@ fn the_read_model_knows_no_page_no_client_and_no_clock() {
 
 #[test]
 fn the_dashboard_reads_and_does_no_more() {
-    check_silent("dashboard", &["crate::controller", "crate::bigquery", "crate::metrics", "crate::config"]);
+    check_silent(
+        "dashboard",
+        &["crate::controller", "crate::domain", "crate::bigquery", "crate::metrics", "crate::config"],
+    );
 }
 
 #[test]
