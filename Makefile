@@ -10,6 +10,7 @@ demo-down:
 
 # Every test, against a real API server and a real BigQuery server of its own.
 test:
+	dev/browser
 	cargo test --no-run
 	dev/launch run .cache/run/test -- cargo test --quiet
 

@@ -34,6 +34,22 @@ pub struct RunArguments {
     #[arg(long, env = "OKR_OPERATOR_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
     pub metrics_address: SocketAddr,
 
+    /// Where the dashboard is served, or off. At another address than the pod's loopback it needs --dashboard-auth.
+    #[arg(long, env = "OKR_OPERATOR_DASHBOARD_ADDRESS", default_value = "127.0.0.1:8081", value_parser = dashboard_address)]
+    pub dashboard_address: DashboardAddress,
+
+    /// Who may read the dashboard: token asks for a Kubernetes token and shows what its user may list, none shows all to anybody.
+    #[arg(long, env = "OKR_OPERATOR_DASHBOARD_AUTH", value_enum)]
+    pub dashboard_auth: Option<DashboardAuth>,
+
+    /// Host names, without a port, that browsers may reach the dashboard by, beside localhost, 127.0.0.1 and [::1].
+    #[arg(long, env = "OKR_OPERATOR_DASHBOARD_HOST", value_delimiter = ',', value_parser = host_name)]
+    pub dashboard_host: Vec<String>,
+
+    /// Shows badges without a token, so that a README can embed them.
+    #[arg(long, env = "OKR_OPERATOR_PUBLIC_BADGES", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
+    pub public_badges: bool,
+
     /// Hosts (host or host:port) that connections may name in spec.endpoint.
     #[arg(long, env = "OKR_OPERATOR_ALLOWED_ENDPOINTS", value_delimiter = ',', value_parser = host)]
     pub allowed_endpoints: Vec<String>,
@@ -87,6 +103,18 @@ pub struct RunArguments {
     pub log_filter: String,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DashboardAddress {
+    Off,
+    At(SocketAddr),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DashboardAuth {
+    Token,
+    None,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     Json,
@@ -102,7 +130,16 @@ impl RunArguments {
     /// What no flag can say by itself.
     fn contradiction(&self) -> Option<&'static str> {
         let Gaps { behind, at_risk } = self.gaps();
-        (behind > at_risk).then_some("--behind-threshold must not be above --at-risk-threshold")
+        if behind > at_risk {
+            return Some("--behind-threshold must not be above --at-risk-threshold");
+        }
+        let is_exposed = match self.dashboard_address {
+            DashboardAddress::Off => false,
+            DashboardAddress::At(address) => !address.ip().to_canonical().is_loopback(),
+        };
+        (is_exposed && self.dashboard_auth.is_none()).then_some(
+            "--dashboard-address can be reached from outside the pod: add --dashboard-auth=token, or --dashboard-auth=none to show every objective to whoever reaches it",
+        )
     }
 }
 
@@ -117,6 +154,14 @@ impl Arguments {
         }
         arguments
     }
+}
+
+fn dashboard_address(text: &str) -> Result<DashboardAddress, String> {
+    if text == "off" {
+        return Ok(DashboardAddress::Off);
+    }
+    let wrong = |_| format!("{text:?} is neither an address with a port, such as 127.0.0.1:8081, nor off");
+    text.parse().map(DashboardAddress::At).map_err(wrong)
 }
 
 /// An empty variable is read as a list of one empty name, and means none.
@@ -145,6 +190,13 @@ fn host(text: &str) -> Result<String, String> {
     let is_host_alone = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     let is_bare = url.username().is_empty() && url.password().is_none() && !text.contains('/');
     if is_host_alone && is_bare { Ok(text.to_owned()) } else { Err(wrong()) }
+}
+
+/// A host as a browser's address has it, without a port: the dashboard takes any.
+fn host_name(text: &str) -> Result<String, String> {
+    let host = host(text)?.to_ascii_lowercase();
+    let has_port = http::uri::Authority::try_from(host.as_str()).is_ok_and(|authority| authority.port().is_some());
+    if has_port { Err(format!("{text:?} has a port: write the host name alone")) } else { Ok(host) }
 }
 
 fn log_filter(text: &str) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! Health and metrics over HTTP, on a port of their own.
+//! What is served over HTTP: health and metrics on a port of their own, the dashboard on another.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -22,25 +22,30 @@ pub struct Surface {
 
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    #[error("cannot listen on {address} for health and metrics: choose another --metrics-address")]
-    Listen { address: SocketAddr, source: std::io::Error },
-    #[error("the server of health and metrics ended")]
-    Serve(#[source] std::io::Error),
+    #[error("cannot listen on {address}: choose another {flag}")]
+    Listen { address: SocketAddr, flag: &'static str, source: std::io::Error },
+    #[error("the server of {0} ended")]
+    Serve(&'static str, #[source] std::io::Error),
 }
 
-/// Listens on `address`; the second part serves until the process ends.
+/// Listens on `address`, which `flag` gave; the second part serves until the process ends.
 pub async fn listen(
     address: SocketAddr,
-    surface: Surface,
+    flag: &'static str,
+    router: Router,
 ) -> Result<(SocketAddr, impl Future<Output = Result<(), HttpError>>), HttpError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| HttpError::Listen { address, source })?;
-    let bound = listener.local_addr().map_err(HttpError::Serve)?;
-    let router = Router::new()
+    let listener = TcpListener::bind(address).await.map_err(|source| HttpError::Listen { address, flag, source })?;
+    let bound = listener.local_addr().map_err(|source| HttpError::Serve(flag, source))?;
+    Ok((bound, async move { axum::serve(listener, router).await.map_err(|source| HttpError::Serve(flag, source)) }))
+}
+
+/// Health and metrics.
+pub fn router(surface: Surface) -> Router {
+    Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(surface);
-    Ok((bound, async move { axum::serve(listener, router).await.map_err(HttpError::Serve) }))
+        .with_state(surface)
 }
 
 async fn ready(State(surface): State<Surface>) -> Response {

@@ -6,10 +6,12 @@
 //! |---|---|
 //! | the custom resources, field by field | [`api`] |
 //! | where a status is decided | [`domain::status`], and [`domain::judgement`] for On Track, Behind and At Risk |
+//! | what an objective is rolled up to | [`domain::rollup`], and [`domain::child`] for the sum |
 //! | when a query is sent, or why not | [`domain::schedule`] |
 //! | where a query is sent | [`bigquery`] (`client.rs`) |
 //! | where a status is written | `controller/apply.rs`, the only module that writes to the API server |
 //! | which of several replicas works | [`controller::leadership`] |
+//! | who may see what of the dashboard | [`dashboard::gate`] |
 //! | how it all runs | [`controller`] |
 
 pub mod api;

@@ -2,6 +2,7 @@
 
 use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -9,12 +10,17 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     bigquery,
-    config::{LogFormat, RunArguments},
+    config::{DashboardAddress, DashboardAuth, LogFormat, RunArguments},
     controller::{
-        self, Settings, Signals,
+        self, Settings, Signals, Watching,
         leadership::{self, Candidate},
     },
-    http::{self, Surface},
+    dashboard::{
+        self, Sources,
+        callers::Callers,
+        gate::{Access, Gate},
+    },
+    http::{self, HttpError, Surface},
     metrics::Metrics,
 };
 
@@ -66,14 +72,47 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let signals = Signals::default();
     stop_on_signals(&signals.shutdown)?;
     let metrics = Arc::new(Metrics::default());
-    let surface = Surface { metrics: Arc::clone(&metrics), signals: signals.clone() };
-    let (address, serve) = http::listen(arguments.metrics_address, surface).await?;
+    let surface = http::router(Surface { metrics: Arc::clone(&metrics), signals: signals.clone() });
+    let (address, serve) = http::listen(arguments.metrics_address, "--metrics-address", surface).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "okr-operator runs");
     let settings = settings(&arguments, own_namespace);
+    let watching = controller::watch(&client, &settings, &metrics);
+    let serve_dashboard = dashboard(&arguments, &client, &watching, &signals).await?;
     tokio::select! {
-        result = controller::run(client, settings, metrics, signals) => result.map_err(RunError::from),
+        result = controller::run(client, settings, metrics, signals, watching) => result.map_err(RunError::from),
         result = serve => result.map_err(RunError::from),
+        result = serve_dashboard => result.map_err(RunError::from),
     }
+}
+
+/// Serves the dashboard where it is wanted, for ever.
+async fn dashboard(
+    arguments: &RunArguments,
+    client: &Client,
+    watching: &Watching,
+    signals: &Signals,
+) -> Result<BoxFuture<'static, Result<(), HttpError>>, RunError> {
+    let address = match arguments.dashboard_address {
+        DashboardAddress::Off => return Ok(std::future::pending().boxed()),
+        DashboardAddress::At(address) => address,
+    };
+    let router = dashboard::router(Sources {
+        catalog: watching.catalog(signals),
+        gaps: arguments.gaps(),
+        now: crate::clock::now,
+        shutdown: signals.shutdown.clone(),
+    });
+    let gate = Gate {
+        hosts: named(&arguments.dashboard_host),
+        public_badges: arguments.public_badges,
+        access: match arguments.dashboard_auth {
+            Some(DashboardAuth::Token) => Access::Token(Callers::new(client.clone(), Box::new(watching.namespaces()))),
+            Some(DashboardAuth::None) | None => Access::Everyone,
+        },
+    };
+    let (address, serve) = http::listen(address, "--dashboard-address", gate.guard(router)).await?;
+    tracing::info!("the dashboard is at http://{address}/");
+    Ok(serve.boxed())
 }
 
 fn settings(arguments: &RunArguments, own_namespace: String) -> Settings {

@@ -6,6 +6,7 @@ mod admission {
     mod connection;
     mod key_result;
     mod measure;
+    mod objective;
     mod surface;
 }
 

@@ -15,15 +15,8 @@ use std::{
 
 use http::{Method, Request, StatusCode};
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    coordination::v1::{Lease, LeaseSpec},
-    rbac::v1::{Role, RoleBinding},
-};
-use kube::{
-    Api, Client,
-    api::{DeleteParams, Patch, PatchParams},
-    client::Body,
-};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::{Client, api::DeleteParams, client::Body};
 use okr_operator::controller::leadership::{self, Candidate, Leadership, Reign};
 use serde_json::{Value, json};
 use support::{
@@ -450,17 +443,6 @@ mod tests {
 
 /// Allows `user` these verbs for Leases in the test's namespace, and no others.
 async fn allow(sandbox: &Sandbox, user: &str, verbs: &[&str]) {
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "leases"},
-        "rules": [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs}],
-    });
-    let roles: Api<Role> = sandbox.api();
-    roles.patch("leases", &PatchParams::apply("tests").force(), &Patch::Apply(role)).await.unwrap();
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "leases"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "leases"},
-        "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
-    });
-    let bindings: Api<RoleBinding> = sandbox.api();
-    bindings.patch("leases", &PatchParams::apply("tests").force(), &Patch::Apply(binding)).await.unwrap();
+    let rule = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs});
+    sandbox.allow(user, json!([rule])).await;
 }

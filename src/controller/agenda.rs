@@ -80,6 +80,12 @@ impl Agenda {
         }
     }
 
+    /// What is wanted and not yet looked at.
+    #[cfg(test)]
+    pub fn drain(&self) -> Vec<Key> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+
     fn next(&self) -> Option<Key> {
         let mut wanted = lock(&self.wanted);
         let key = wanted.order.pop_front()?;

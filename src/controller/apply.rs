@@ -94,7 +94,7 @@ where
     let api: Api<Arrived<K>> = Api::namespaced(client.clone(), meta.namespace.as_deref().unwrap_or_default());
     let newest = in_time(CALL_TIMEOUT, api.get_opt(meta.name.as_deref().unwrap_or_default())).await?;
     // One that cannot be read any more is none that a status could be decided on.
-    let newest = newest.and_then(|newest| newest.object.ok());
+    let newest = newest.and_then(|newest| newest.read().ok()).map(|(newest, _)| newest);
     Ok(newest.filter(|newest| newest.meta().uid == meta.uid))
 }
 

@@ -36,8 +36,7 @@ const COUNT_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// Decides whether the connection is to be examined now. Returns when to look again.
 pub fn look(key: &Key, context: &Context) -> Option<Duration> {
-    let store = &context.objects.connections.store;
-    let Some(connection) = store.get(key) else {
+    let Some(connection) = context.store::<BigQueryConnection>().get(key) else {
         context.forget(key);
         context.links.keep(&context.all_connections());
         context.wake_users(key);
@@ -45,9 +44,6 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
     };
     if is_leaving(&connection) {
         context.queue.remove(key);
-        return None;
-    }
-    if context.writes.is_outdated(key, store.resource_version(key)) {
         return None;
     }
     let now = crate::clock::now();
@@ -85,7 +81,7 @@ fn next_look(context: &Context, connection: &BigQueryConnection, now: Timestamp)
 
 /// Takes a connection from the queue.
 pub async fn work(job: &Job, context: &Context) {
-    let Some(connection) = context.connection(&job.key) else { return };
+    let Some(connection) = context.current(&job.key) else { return };
     let looking = context.links.of(&connection).looking;
     let _one_at_a_time = looking.lock().await;
     examine(context, &job.key, false).await;
@@ -114,8 +110,7 @@ pub fn suspect(context: &Context, connection: &BigQueryConnection) {
 /// Looks at the Secret, at the connection itself where that is due, and writes the status where it changed. Only for
 /// the holder of the link's `looking`.
 async fn examine(context: &Context, key: &Key, doubted: bool) {
-    // Also where the watch does not yet show our own last write: a doubt wants an answer, and a conflict is dealt with.
-    let Some(connection) = context.objects.connections.store.get(key).filter(|one| !is_leaving(one)) else { return };
+    let Some(connection) = context.current(key) else { return };
     let verdict = inspect(context, &connection, doubted).await;
     settle(context, &connection, verdict).await;
 }
@@ -204,11 +199,11 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
             && status.last_handled_reconcile_at == before.last_handled_reconcile_at;
         let too_soon = link.facts_written_at.is_some_and(|written| written + FACTS_APART > now);
         if status != before && !(only_facts && too_soon) {
-            match context.writes.status(&key, &connection, &status).await {
-                Ok(()) => {}
+            match context.write(&key, &mut connection, status.clone()).await {
+                Ok(_) => {}
                 Err(Unwritten::Gone | Unwritten::Deposed) => return,
                 // Its key results are to know all the same.
-                Err(Unwritten::Refused) => {}
+                Err(Unwritten::Refused) => connection.status = Some(status.clone()),
                 // A verdict on an earlier spec says nothing of this one, and answers nothing that was asked since.
                 Err(Unwritten::Changed(newer)) if asks_anew(&connection, &newer) => return,
                 Err(Unwritten::Changed(newer)) => {
@@ -221,8 +216,9 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
             if only_facts {
                 context.links.change(&connection, |link| link.facts_written_at = Some(now));
             }
+        } else {
+            connection.status = Some(status);
         }
-        connection.status = Some(status);
         announce(context, &key, &connection, now);
         return;
     }

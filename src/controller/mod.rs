@@ -4,53 +4,60 @@
 //! |---|---|
 //! | watch, and keep what exists | [`watch`], [`store`] |
 //! | look at each object when something changed or its time has come | [`agenda`] |
-//! | decide whether there is something to do | `look` in [`key_result`] and [`connection`] |
+//! | know what counts for which objective | [`tree`] |
+//! | decide whether there is something to do | `look` in [`measured`], [`objective`] and [`connection`] |
 //! | wait for a turn | [`queue`] |
 //! | read a Secret, make a client of it | [`access`], kept in [`links`] |
-//! | check a connection, send a query | `work` in [`connection`] and [`key_result`] |
+//! | check a connection, send a query | `work` in [`connection`] and [`measured`] |
 //! | write a status, tell of an event | [`writes`], by [`apply`] |
+//! | show what exists to the dashboard | [`catalog`] |
 //! | be the one that may do so | [`leadership`], which calls [`apply`] for its Lease |
 
 mod access;
 mod agenda;
 mod apply;
+mod catalog;
 mod connection;
-mod key_result;
 pub mod leadership;
 mod links;
+mod measured;
+mod objective;
 mod pace;
 mod queue;
 mod reasons;
 mod store;
+mod tree;
 mod watch;
 mod writes;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
-use tokio::task::JoinSet;
+use tokio::{sync::watch as changes, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{BigQueryConnection, OkrKeyResult},
+    api::{BigQueryConnection, OkrKeyResult, OkrObjective},
     bigquery,
     domain::{connection as connection_domain, judgement::Gaps},
     metrics::Metrics,
+    view::catalog::Catalog,
 };
 
 use self::{
     leadership::{Candidate, Leadership, Reign},
     links::Links,
     queue::{Key, Kind, Queue},
-    store::{Keep, Reference, Store},
+    store::{Keep, PackedObject, Reference, Store},
+    tree::{Labels, Tree},
     watch::{Namespaces, Watched},
-    writes::Writes,
+    writes::{Unwritten, Writes},
 };
 
 pub use watch::READ_TIMEOUT;
@@ -101,14 +108,18 @@ struct Context {
     writes: Writes,
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
-    unwritten: key_result::UnwrittenAttempts,
+    unwritten: measured::UnwrittenAttempts,
+    /// Since when an objective has a child that has not been decided.
+    undecided: Mutex<HashMap<Key, Instant>>,
     reign: Reign,
 }
 
 /// What is watched for as long as the process lives, whether it leads or stands by.
 struct Objects {
     key_results: Arc<Watched<OkrKeyResult>>,
+    objectives: Arc<Watched<OkrObjective>>,
     connections: Arc<Watched<BigQueryConnection>>,
+    tree: Arc<Tree>,
     /// None where namespaces may not be watched: then nobody's labels are known.
     namespaces: Option<Arc<Namespaces>>,
 }
@@ -122,11 +133,50 @@ pub struct Signals {
     pub shutdown: CancellationToken,
 }
 
-/// Runs until it is told to stop, or until something cannot be mended from within.
-pub async fn run(client: Client, settings: Settings, metrics: Arc<Metrics>, signals: Signals) -> Result<(), Fatal> {
-    let http = crate::bigquery::http_client().map_err(Fatal::Http)?;
+/// What exists, watched from now on.
+pub struct Watching {
+    objects: Arc<Objects>,
+    watches: JoinSet<Fatal>,
+    changes: changes::Receiver<u64>,
+}
+
+/// Begins to watch all that decisions are made from, whether this process leads or stands by.
+pub fn watch(client: &Client, settings: &Settings, metrics: &Arc<Metrics>) -> Watching {
     let mut watches = JoinSet::new();
-    let objects = Arc::new(watch_all(&client, &settings.namespaces, &metrics, &mut watches));
+    let (sender, changes) = changes::channel(0);
+    let objects = Arc::new(watch_all(client, &settings.namespaces, metrics, sender, &mut watches));
+    Watching { objects, watches, changes }
+}
+
+impl Watching {
+    /// The same for whoever only reads it.
+    pub fn catalog(&self, signals: &Signals) -> Arc<dyn Catalog> {
+        let (objects, changes) = (Arc::clone(&self.objects), self.changes.clone());
+        Arc::new(catalog::Shown { objects, changes, listed: signals.listed.clone() })
+    }
+
+    /// The namespaces that hold key results or objectives, as they are when asked for.
+    pub fn namespaces(&self) -> impl Fn() -> BTreeSet<String> + Send + Sync + 'static {
+        let objects = Arc::clone(&self.objects);
+        move || {
+            let namespace = |key: &Key, _: &PackedObject| Some(key.namespace.clone());
+            let Objects { key_results, objectives, .. } = &*objects;
+            let all = [key_results.store.filter_map(namespace), objectives.store.filter_map(namespace)];
+            all.into_iter().flatten().collect()
+        }
+    }
+}
+
+/// Runs until it is told to stop, or until something cannot be mended from within.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    signals: Signals,
+    watching: Watching,
+) -> Result<(), Fatal> {
+    let http = crate::bigquery::http_client().map_err(Fatal::Http)?;
+    let Watching { objects, mut watches, changes: _ } = watching;
     tokio::select! {
         () = objects.listed() => signals.listed.cancel(),
         () = signals.shutdown.cancelled() => return Ok(()),
@@ -147,7 +197,8 @@ pub async fn run(client: Client, settings: Settings, metrics: Arc<Metrics>, sign
         links: Links::default(),
         writes: Writes::new(client.clone(), Arc::clone(&metrics), reign.clone()),
         asked: Mutex::default(),
-        unwritten: key_result::UnwrittenAttempts::default(),
+        unwritten: measured::UnwrittenAttempts::default(),
+        undecided: Mutex::default(),
         client: client.clone(),
         settings: settings.clone(),
         metrics: Arc::clone(&metrics),
@@ -174,21 +225,36 @@ pub async fn run(client: Client, settings: Settings, metrics: Arc<Metrics>, sign
     result
 }
 
-/// Begins to watch all that decisions are made from.
-fn watch_all(client: &Client, namespaces: &[String], metrics: &Arc<Metrics>, watches: &mut JoinSet<Fatal>) -> Objects {
+fn watch_all(
+    client: &Client,
+    namespaces: &[String],
+    metrics: &Arc<Metrics>,
+    changes: changes::Sender<u64>,
+    watches: &mut JoinSet<Fatal>,
+) -> Objects {
     let scopes = watch::scopes(namespaces);
+    let (tree, changes) = (Arc::<Tree>::default(), Arc::new(changes));
     let objects = Objects {
-        key_results: Arc::new(Watched::new(&scopes)),
-        connections: Arc::new(Watched::new(&scopes)),
+        key_results: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &tree.key_results)),
+        objectives: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &tree.objectives)),
+        connections: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &Arc::default())),
+        tree,
         namespaces: namespaces.is_empty().then(Arc::default),
     };
     objects.key_results.watch(client, metrics, watches);
+    objects.objectives.watch(client, metrics, watches);
     objects.connections.watch(client, metrics, watches);
     if let Some(labels) = &objects.namespaces {
         let (client, metrics) = (client.clone(), Arc::clone(metrics));
-        let (labels, key_results) = (Arc::clone(labels), Arc::clone(&objects.key_results));
+        let (labels, tree) = (Arc::clone(labels), Arc::clone(&objects.tree));
+        let (key_results, objectives) = (Arc::clone(&objects.key_results), Arc::clone(&objects.objectives));
         watches.spawn(async move {
-            labels.watch(client, &metrics, |name| key_results.wake_where(|key, _| key.namespace == name)).await
+            let changed = |name: &str| {
+                key_results.wake_where(|key, _| key.namespace == name);
+                objectives.wake_where(|key, _| key.namespace == name);
+                tree.relabelled(name);
+            };
+            labels.watch(client, &metrics, changed).await
         });
     }
     for namespace in scopes.into_iter().flatten() {
@@ -211,9 +277,10 @@ async fn rule(context: Arc<Context>, watches: &mut JoinSet<Fatal>, shutdown: &Ca
     context.metrics.leads(true);
     context.metrics.watch_queue(&context.queue);
     let mut tasks = JoinSet::new();
-    let Objects { key_results, connections, .. } = &*context.objects;
+    let Objects { key_results, objectives, connections, .. } = &*context.objects;
     connections.wake_where(|_, _| true);
     key_results.wake_where(|_, _| true);
+    objectives.wake_where(|_, _| true);
     let each = Arc::clone(&context);
     tasks.spawn(async move {
         each.objects.connections.agenda.keep(|key| connection::look(key, &each)).await;
@@ -221,8 +288,13 @@ async fn rule(context: Arc<Context>, watches: &mut JoinSet<Fatal>, shutdown: &Ca
     });
     let each = Arc::clone(&context);
     tasks.spawn(async move {
-        each.objects.key_results.agenda.keep(|key| key_result::look(key, &each)).await;
+        each.objects.key_results.agenda.keep(|key| measured::look::<OkrKeyResult>(key, &each)).await;
         Fatal::Ended("OkrKeyResults")
+    });
+    let each = Arc::clone(&context);
+    tasks.spawn(async move {
+        each.objects.objectives.agenda.keep(|key| objective::look(key, &each)).await;
+        Fatal::Ended("OkrObjectives")
     });
     for _ in 0..context.settings.max_concurrent_syncs {
         tasks.spawn(worker(Arc::clone(&context)));
@@ -259,7 +331,8 @@ async fn worker(context: Arc<Context>) -> Fatal {
         let job = context.queue.take().await;
         match job.key.kind {
             Kind::Connection => connection::work(&job, &context).await,
-            Kind::KeyResult => key_result::work(&job, &context).await,
+            Kind::KeyResult => measured::work::<OkrKeyResult>(&job, &context).await,
+            Kind::Objective => objective::work(&job, &context).await,
         }
         let key = job.key.clone();
         drop(job);
@@ -296,6 +369,7 @@ impl Objects {
     /// be synced once more when it appears.
     async fn listed(&self) {
         self.key_results.listed().await;
+        self.objectives.listed().await;
         self.connections.listed().await;
         if let Some(namespaces) = &self.namespaces {
             namespaces.listed().await;
@@ -304,40 +378,60 @@ impl Objects {
 }
 
 impl Context {
-    /// The key result as the watch shows it; None where it is gone, unreadable or older than our own last write.
-    fn key_result(&self, key: &Key) -> Option<OkrKeyResult> {
-        self.current(key, &self.objects.key_results.store)
+    fn store<K: Keep>(&self) -> &Store<K> {
+        &K::watched(&self.objects).store
     }
 
-    /// The same of a connection.
-    fn connection(&self, key: &Key) -> Option<BigQueryConnection> {
-        self.current(key, &self.objects.connections.store)
+    /// The object as it is now; None where it is gone, on its way out or unreadable.
+    fn current<K: Keep>(&self, key: &Key) -> Option<K> {
+        self.store::<K>().get(key).filter(|object| !store::is_leaving(object))
     }
 
-    fn current<K: Keep>(&self, key: &Key, store: &Store<K>) -> Option<K> {
-        if self.writes.is_outdated(key, store.resource_version(key)) {
-            return None;
-        }
-        store.get(key).filter(|object| !store::is_leaving(object))
+    /// Writes a status that was decided on `object`, which has it then. Returns the one before.
+    async fn write<K: Keep>(
+        &self,
+        key: &Key,
+        object: &mut K,
+        status: K::Status,
+    ) -> Result<Option<K::Status>, Unwritten<K>> {
+        let version = match self.writes.status(key, object, &status).await {
+            Ok(version) => Some(version),
+            Err(Unwritten::Changed(newer)) => {
+                self.store().advance(key, &*newer);
+                // Otherwise it was written before, and only the answer to that was lost.
+                if newer.status() != Some(&status) {
+                    return Err(Unwritten::Changed(newer));
+                }
+                newer.meta().resource_version.clone()
+            }
+            Err(unwritten) => return Err(unwritten),
+        };
+        object.meta_mut().resource_version = version;
+        let before = object.status_mut().replace(status);
+        self.store().advance(key, object);
+        Ok(before)
     }
 
     fn all_connections(&self) -> Vec<Arc<BigQueryConnection>> {
         self.objects.connections.store.filter_map(|_, connection| Some(Arc::clone(connection)))
     }
 
-    fn namespace_labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+    /// What is known of the labels of namespaces.
+    fn labels(&self) -> impl Labels {
+        |namespace: &str| self.namespace_labels(namespace)
+    }
+
+    fn namespace_labels(&self, namespace: &str) -> Option<Arc<BTreeMap<String, String>>> {
         self.objects.namespaces.as_ref()?.labels(namespace)
     }
 
-    /// How many key results use `connection`.
+    /// How many key results, and objectives with a query of their own, use `connection`.
     fn linked_key_results(&self, connection: &BigQueryConnection) -> u32 {
         let uid = connection.metadata.uid.as_deref();
-        let users = self
-            .objects
-            .key_results
-            .store
-            .filter_map(|_, key_result| (key_result.chosen_uid.as_deref() == uid).then_some(()));
-        u32::try_from(users.len()).unwrap_or(u32::MAX)
+        let uses = |_: &Key, object: &PackedObject| (object.chosen_uid.as_deref() == uid).then_some(());
+        let Objects { key_results, objectives, .. } = &*self.objects;
+        let users = key_results.store.filter_map(uses).len() + objectives.store.filter_map(uses).len();
+        u32::try_from(users).unwrap_or(u32::MAX)
     }
 
     /// The object is gone: what was remembered of it goes too.
@@ -345,6 +439,17 @@ impl Context {
         self.queue.cancel(key);
         self.writes.forget(key);
         self.unwritten.forget(key);
+        lock(&self.undecided).remove(key);
+    }
+
+    /// Since when the objective has a child that has not been decided; None once all are.
+    fn undecided_since(&self, objective: &Key, all_decided: bool) -> Option<Instant> {
+        let mut undecided = lock(&self.undecided);
+        if all_decided {
+            undecided.remove(objective);
+            return None;
+        }
+        Some(*undecided.entry(objective.clone()).or_insert_with(Instant::now))
     }
 
     fn last_asked(&self, uid: &str) -> Option<Timestamp> {
@@ -375,23 +480,26 @@ impl Context {
         match key.kind {
             Kind::Connection => self.objects.connections.agenda.wake(key),
             Kind::KeyResult => self.objects.key_results.agenda.wake(key),
+            Kind::Objective => self.objects.objectives.agenda.wake(key),
         }
     }
 
-    /// Has the key results looked at again whose choice `connection` may be.
+    /// Has those looked at again whose choice `connection` may be.
     fn wake_users(&self, connection: &Key) {
         let found_from = |namespace: &str| {
             namespace == connection.namespace
                 || self.settings.shared_connection_namespaces.contains(&connection.namespace)
         };
-        self.objects.key_results.wake_where(|key, key_result| match &key_result.reference {
+        let concerned = |key: &Key, object: &PackedObject| match &object.reference {
             Reference::None => false,
             Reference::Any => found_from(&key.namespace),
             Reference::Named(reference) => {
                 reference.name == connection.name
                     && reference.namespace.as_ref().unwrap_or(&key.namespace) == &connection.namespace
             }
-        });
+        };
+        self.objects.key_results.wake_where(concerned);
+        self.objects.objectives.wake_where(concerned);
     }
 }
 

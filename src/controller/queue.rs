@@ -42,6 +42,7 @@ impl Key {
 pub enum Kind {
     Connection,
     KeyResult,
+    Objective,
 }
 
 /// What shares a limit.

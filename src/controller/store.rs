@@ -1,38 +1,77 @@
 //! What exists, in memory: small enough for ten thousand key results in one small pod.
 //!
-//! A key result is read a few times an hour and kept all the time, so it is kept as compressed text and unpacked at each
-//! look (some 20 µs). Connections are few and are looked at by every key result: they are kept as they are.
+//! A key result or an objective is read a few times an hour and kept all the time, so it is kept as compressed text and
+//! unpacked at each look (some 20 µs). Connections are few and are looked at by every key result: they are kept as they are.
+//!
+//! The store is fed by the watch, and by our own writes, which know what the watch will show: the echo of a write is
+//! neither decoded nor looked at again.
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
+    fmt::Debug,
+    marker::PhantomData,
     sync::{Arc, Mutex},
 };
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Resource, ResourceExt, api::ObjectMeta, core::NamespaceResourceScope};
+use kube::{
+    Resource, ResourceExt,
+    api::ObjectMeta,
+    core::{NamespaceResourceScope, object::HasStatus},
+};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
+use tokio::sync::watch;
 
-use crate::api::{BigQueryConnection, ConnectionRef, OkrKeyResult, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION};
+use crate::{
+    api::{
+        BigQueryConnection, BigQuerySource, ConnectionChoice, ConnectionRef, OkrKeyResult, OkrObjective,
+        RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION,
+    },
+    domain::child::Child,
+};
 
 use super::{
-    lock,
+    Objects, lock,
     queue::{Key, Kind},
+    tree::{Door, Referral, Tree},
+    watch::Watched,
 };
 
 /// A kind whose objects are kept.
 pub trait Keep:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + 'static
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + HasStatus<Status: Serialize + PartialEq + Send + Sync>
+    + Serialize
+    + DeserializeOwned
+    + Clone
+    + Debug
+    + Send
+    + Sync
+    + 'static
 {
     const KIND: Kind;
     /// The form in which an object is kept.
     type Kept: Send + Sync;
 
-    fn keep(self) -> Self::Kept;
+    /// Where the objects of this kind are.
+    fn watched(objects: &Objects) -> &Watched<Self>;
+    /// `json` is the same object.
+    fn keep(&self, json: &[u8]) -> Self::Kept;
     fn restore(kept: &Self::Kept) -> Option<Self>;
     /// The resourceVersion, which can be had without unpacking anything.
     fn resource_version(kept: &Self::Kept) -> Option<u64>;
+
+    /// The objective it refers to, if any, and what it brings along.
+    fn referral(&self) -> Option<Referral> {
+        None
+    }
+
+    /// Of an objective: who may refer to it.
+    fn door(&self) -> Option<Door> {
+        None
+    }
 }
 
 /// Of two of the same API server the greater one is the newer; one that is no number passes for the oldest.
@@ -44,8 +83,12 @@ impl Keep for BigQueryConnection {
     const KIND: Kind = Kind::Connection;
     type Kept = Arc<Self>;
 
-    fn keep(self) -> Arc<Self> {
-        Arc::new(self)
+    fn watched(objects: &Objects) -> &Watched<Self> {
+        &objects.connections
+    }
+
+    fn keep(&self, _json: &[u8]) -> Arc<Self> {
+        Arc::new(self.clone())
     }
 
     fn restore(kept: &Arc<Self>) -> Option<Self> {
@@ -59,44 +102,90 @@ impl Keep for BigQueryConnection {
 
 impl Keep for OkrKeyResult {
     const KIND: Kind = Kind::KeyResult;
-    type Kept = PackedKeyResult;
+    type Kept = PackedObject;
 
-    fn keep(self) -> PackedKeyResult {
+    fn watched(objects: &Objects) -> &Watched<Self> {
+        &objects.key_results
+    }
+
+    fn keep(&self, json: &[u8]) -> PackedObject {
         let chosen = self.status.as_ref().and_then(|status| status.connection.as_ref());
-        PackedKeyResult {
+        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, json)
+    }
+
+    fn restore(kept: &PackedObject) -> Option<Self> {
+        kept.packed.unpack()
+    }
+
+    fn resource_version(kept: &PackedObject) -> Option<u64> {
+        kept.resource_version
+    }
+
+    fn referral(&self) -> Option<Referral> {
+        let reference = self.spec.objective_ref.as_ref()?;
+        Some(Referral::new(reference, Child::of_key_result(self)))
+    }
+}
+
+impl Keep for OkrObjective {
+    const KIND: Kind = Kind::Objective;
+    type Kept = PackedObject;
+
+    fn watched(objects: &Objects) -> &Watched<Self> {
+        &objects.objectives
+    }
+
+    fn keep(&self, json: &[u8]) -> PackedObject {
+        let chosen = self.status.as_ref().and_then(|status| status.measured.connection.as_ref());
+        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, json)
+    }
+
+    fn restore(kept: &PackedObject) -> Option<Self> {
+        kept.packed.unpack()
+    }
+
+    fn resource_version(kept: &PackedObject) -> Option<u64> {
+        kept.resource_version
+    }
+
+    fn referral(&self) -> Option<Referral> {
+        let reference = self.spec.parent_ref.as_ref()?;
+        Some(Referral::new(reference, Child::of_objective(self)))
+    }
+
+    fn door(&self) -> Option<Door> {
+        Some(Door { allowed: self.spec.allowed_namespaces.clone(), rolls_up: self.spec.measure.is_none() })
+    }
+}
+
+/// A key result or an objective, with what is asked of all of them at once beside it.
+pub struct PackedObject {
+    /// The uid of the connection in use.
+    pub chosen_uid: Option<Box<str>>,
+    pub reference: Reference,
+    /// As the API server counts; None where it gave none.
+    resource_version: Option<u64>,
+    pub packed: Packed,
+}
+
+impl PackedObject {
+    fn new(meta: &ObjectMeta, source: Option<&BigQuerySource>, chosen: Option<&ConnectionChoice>, json: &[u8]) -> Self {
+        Self {
             chosen_uid: chosen.map(|chosen| chosen.uid.as_str().into()),
-            reference: match &self.spec.big_query {
+            reference: match source {
                 None => Reference::None,
                 Some(source) => match &source.connection_ref {
                     None => Reference::Any,
                     Some(reference) => Reference::Named(Box::new(reference.clone())),
                 },
             },
-            resource_version: resource_version(self.metadata.resource_version.as_deref()),
-            packed: Packed::new(&self),
+            resource_version: resource_version(meta.resource_version.as_deref()),
+            packed: Packed::new(json),
         }
     }
-
-    fn restore(kept: &PackedKeyResult) -> Option<Self> {
-        kept.packed.unpack()
-    }
-
-    fn resource_version(kept: &PackedKeyResult) -> Option<u64> {
-        kept.resource_version
-    }
 }
 
-/// A key result, with what is asked of all of them at once beside it.
-pub struct PackedKeyResult {
-    /// The uid of the connection in use.
-    pub chosen_uid: Option<Box<str>>,
-    pub reference: Reference,
-    /// As the API server counts; None where it gave none.
-    resource_version: Option<u64>,
-    packed: Packed,
-}
-
-/// Which connection a key result asks for.
+/// Which connection something asks for.
 pub enum Reference {
     /// It has no query.
     None,
@@ -106,52 +195,77 @@ pub enum Reference {
 }
 
 /// An object as compressed JSON.
-struct Packed(Box<[u8]>);
+#[derive(Clone)]
+pub struct Packed(Arc<[u8]>);
 
 impl Packed {
-    fn new(object: &impl Serialize) -> Self {
-        // What was read from JSON can be written as such; were it not, the object would be as if it were unreadable.
-        let json = serde_json::to_vec(object).unwrap_or_default();
-        Self(lz4_flex::compress_prepend_size(&json).into_boxed_slice())
+    fn new(json: &[u8]) -> Self {
+        Self(lz4_flex::compress_prepend_size(json).into())
+    }
+
+    /// The object's JSON; None where what is kept cannot be read.
+    pub fn json(&self) -> Option<Vec<u8>> {
+        lz4_flex::decompress_size_prepended(&self.0).ok()
     }
 
     fn unpack<K: DeserializeOwned>(&self) -> Option<K> {
-        let json = lz4_flex::decompress_size_prepended(&self.0).ok()?;
-        serde_json::from_slice(&json).ok()
+        serde_json::from_slice(&self.json()?).ok()
     }
 }
 
 /// All objects of one kind.
-pub struct Store<K: Keep>(Mutex<HashMap<Key, K::Kept>>);
+pub struct Store<K: Keep> {
+    contents: Mutex<Contents<K>>,
+    tree: Arc<Tree>,
+    changes: Arc<watch::Sender<u64>>,
+}
 
-impl<K: Keep> Default for Store<K> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
+struct Contents<K: Keep> {
+    objects: HashMap<Key, K::Kept>,
+    /// The resourceVersions that our own writes made or met, until the watch shows them.
+    ahead: HashMap<Key, u64>,
 }
 
 impl<K: Keep> Store<K> {
-    /// The object; None where it is gone or unreadable.
-    pub fn get(&self, key: &Key) -> Option<K> {
-        lock(&self.0).get(key).and_then(K::restore)
+    /// An empty one, which tells `tree` of the references that its objects make, and counts every change in `changes`.
+    pub fn new(tree: &Arc<Tree>, changes: &Arc<watch::Sender<u64>>) -> Self {
+        let contents = Mutex::new(Contents { objects: HashMap::new(), ahead: HashMap::new() });
+        Self { contents, tree: Arc::clone(tree), changes: Arc::clone(changes) }
     }
 
-    /// The resourceVersion of the object; None where it is gone.
-    pub fn resource_version(&self, key: &Key) -> Option<u64> {
-        lock(&self.0).get(key).and_then(K::resource_version)
+    /// The object; None where it is gone or unreadable.
+    pub fn get(&self, key: &Key) -> Option<K> {
+        lock(&self.contents).objects.get(key).and_then(K::restore)
+    }
+
+    /// Whether the object is still that of this resourceVersion.
+    pub fn is_at(&self, key: &Key, version: Option<&str>) -> bool {
+        let version = resource_version(version);
+        version.is_some() && lock(&self.contents).objects.get(key).and_then(K::resource_version) == version
+    }
+
+    /// What `pick` makes of one object.
+    pub fn pick<T>(&self, key: &Key, pick: impl FnOnce(&K::Kept) -> T) -> Option<T> {
+        lock(&self.contents).objects.get(key).map(pick)
     }
 
     /// What `pick` makes of each object.
     pub fn filter_map<T>(&self, mut pick: impl FnMut(&Key, &K::Kept) -> Option<T>) -> Vec<T> {
-        lock(&self.0).iter().filter_map(|(key, kept)| pick(key, kept)).collect()
+        lock(&self.contents).objects.iter().filter_map(|(key, kept)| pick(key, kept)).collect()
     }
 
-    pub fn put(&self, object: Arrived<K>) -> Key {
-        let key = Key::of(K::KIND, &object);
-        match object.object {
-            Ok(object) => {
-                let kept = object.keep();
-                lock(&self.0).insert(key.clone(), kept);
+    /// Takes what the watch shows. Returns whether it is news: the echo of a write of ours, or what was before it, is none.
+    pub fn put(&self, arrived: &Arrived<K>) -> (Key, bool) {
+        let key = Key::of(K::KIND, arrived);
+        if lock(&self.contents).knows(&key, resource_version(arrived.metadata.resource_version.as_deref())) {
+            return (key, false);
+        }
+        match arrived.read() {
+            Ok((object, json)) => {
+                let kept = object.keep(json.as_bytes());
+                let mut contents = lock(&self.contents);
+                contents.objects.insert(key.clone(), kept);
+                self.place(&key, Some(&object));
             }
             Err(error) => {
                 tracing::warn!(
@@ -161,27 +275,77 @@ impl<K: Keep> Store<K> {
                     error,
                     "left alone: it was stored under another version of its definition; correct and apply it again"
                 );
-                lock(&self.0).remove(&key);
+                let mut contents = lock(&self.contents);
+                contents.objects.remove(&key);
+                self.place(&key, None);
             }
         }
-        key
+        (key, true)
+    }
+
+    /// Takes what a write of ours made or met, before the watch shows it: no decision is made on an older object.
+    pub fn advance(&self, key: &Key, object: &K) {
+        let version = resource_version(object.meta().resource_version.as_deref());
+        let (Some(version), Ok(json)) = (version, serde_json::to_vec(object)) else { return };
+        let kept = object.keep(&json);
+        let mut contents = lock(&self.contents);
+        // It may be gone meanwhile, or there may be another of its name.
+        if contents.objects.get(key).and_then(K::resource_version).is_some_and(|shown| shown < version) {
+            contents.objects.insert(key.clone(), kept);
+            contents.ahead.insert(key.clone(), version);
+            self.place(key, Some(object));
+        }
     }
 
     pub fn remove(&self, key: &Key) {
-        lock(&self.0).remove(key);
+        let mut contents = lock(&self.contents);
+        contents.remove(key);
+        self.place(key, None);
+    }
+
+    /// Tells the tree of the object, or that it is gone. The contents stay locked meanwhile: what the watch shows and what
+    /// was written must not overtake one another.
+    fn place(&self, key: &Key, object: Option<&K>) {
+        self.changes.send_modify(|number| *number += 1);
+        if K::KIND == Kind::Connection {
+            return;
+        }
+        self.tree.refer(key, object.and_then(K::referral));
+        if K::KIND == Kind::Objective {
+            self.tree.open(key, object.and_then(K::door));
+        }
     }
 
     /// Removes the objects of `namespace` (None: of all) that are not among `listed`, and returns their keys.
     pub fn retain(&self, namespace: Option<&str>, listed: &HashSet<Key>) -> Vec<Key> {
-        let mut store = lock(&self.0);
+        let mut contents = lock(&self.contents);
         let within = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
-        let gone: Vec<Key> = store.keys().filter(|key| within(key) && !listed.contains(*key)).cloned().collect();
+        let objects = contents.objects.keys();
+        let gone: Vec<Key> = objects.filter(|key| within(key) && !listed.contains(*key)).cloned().collect();
         for key in &gone {
-            store.remove(key);
+            contents.remove(key);
+            self.place(key, None);
         }
         // A list that was once long leaves no room behind it.
-        store.shrink_to_fit();
+        contents.objects.shrink_to_fit();
         gone
+    }
+}
+
+impl<K: Keep> Contents<K> {
+    /// Whether what the watch shows is not newer than what a write of ours has shown before.
+    fn knows(&mut self, key: &Key, shown: Option<u64>) -> bool {
+        let Some(ahead) = self.ahead.get(key) else { return false };
+        let is_known = shown.is_some_and(|shown| shown <= *ahead);
+        if shown.is_none_or(|shown| shown >= *ahead) {
+            self.ahead.remove(key);
+        }
+        is_known
+    }
+
+    fn remove(&mut self, key: &Key) {
+        self.objects.remove(key);
+        self.ahead.remove(key);
     }
 }
 
@@ -190,7 +354,8 @@ impl<K: Keep> Store<K> {
 #[derive(Debug, Clone)]
 pub struct Arrived<K> {
     metadata: ObjectMeta,
-    pub object: Result<K, String>,
+    text: Box<RawValue>,
+    kind: PhantomData<fn() -> K>,
 }
 
 /// What of an object is read. The rest, above all managedFields, which are larger than most of our objects, is skipped
@@ -264,23 +429,37 @@ struct Slim<'a> {
     status: Option<&'a RawValue>,
 }
 
-impl<'de, K: DeserializeOwned> Deserialize<'de> for Arrived<K> {
+impl<'de, K> Deserialize<'de> for Arrived<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        let Wire { api_version, kind, metadata, spec, status } =
-            serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
-        let metadata = ObjectMeta::from(metadata);
-        let slim = Slim { api_version, kind, metadata: &metadata, spec, status };
-        let slim = serde_json::to_string(&slim).map_err(serde::de::Error::custom)?;
-        let object = serde_json::from_str(&slim).or_else(|error| {
-            let mut value: Value = serde_json::from_str(&slim).map_err(|_| error.to_string())?;
-            let dropped = drop_what_does_not_fit::<K>(&mut value);
-            let object = K::deserialize(&value).map_err(|_| error.to_string())?;
-            let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
-            tracing::warn!(namespace, name, fields = ?dropped, "status fields that the operator did not write are decided anew");
-            Ok(object)
-        });
-        Ok(Self { metadata, object })
+        let wire: Wire<'_> = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
+        Ok(Self { metadata: wire.metadata.into(), text, kind: PhantomData })
+    }
+}
+
+impl<K: DeserializeOwned> Arrived<K> {
+    /// The object, and the same as JSON without what nobody reads; or why it does not fit our types.
+    pub fn read(&self) -> Result<(K, String), String> {
+        let Wire { api_version, kind, metadata: _, spec, status } =
+            serde_json::from_str(self.text.get()).map_err(|error| error.to_string())?;
+        let slim = Slim { api_version, kind, metadata: &self.metadata, spec, status };
+        let slim = serde_json::to_string(&slim).map_err(|error| error.to_string())?;
+        match serde_json::from_str(&slim) {
+            Ok(object) => Ok((object, slim)),
+            Err(error) => {
+                let mut value: Value = serde_json::from_str(&slim).map_err(|_| error.to_string())?;
+                let dropped = drop_what_does_not_fit::<K>(&mut value);
+                let object = K::deserialize(&value).map_err(|_| error.to_string())?;
+                let (namespace, name) = (self.metadata.namespace.as_deref(), self.metadata.name.as_deref());
+                tracing::warn!(
+                    namespace,
+                    name,
+                    fields = ?dropped,
+                    "status fields that the operator did not write are decided anew"
+                );
+                Ok((object, value.to_string()))
+            }
+        }
     }
 }
 
@@ -359,10 +538,10 @@ mod tests {
 
     #[test]
     fn an_object_comes_out_as_it_went_in_but_for_what_nobody_reads() {
-        let store = Store::<OkrKeyResult>::default();
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let status = json!({"value": "47.10", "connection": {"namespace": "sales", "name": "warehouse", "uid": "u"},
             "history": [{"time": "2026-10-01T00:00:00Z", "value": "1e-3"}]});
-        let key = store.put(arrive(&key_result("kr", &status)));
+        let key = store.put(&arrive(&key_result("kr", &status))).0;
         let mut want = key_result("kr", &status);
         want["metadata"].as_object_mut().unwrap().remove("managedFields");
         want["metadata"]["annotations"] = json!({"okr-operator.dev/refresh": "1"});
@@ -373,12 +552,12 @@ mod tests {
 
     #[test]
     fn what_others_wrote_into_a_status_is_dropped_and_the_rest_stays() {
-        let store = Store::<OkrKeyResult>::default();
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let status = json!({
             "value": "47", "valueTime": "yesterday", "okrStatus": "Fine", "nextSyncTime": "9999-12-31T23:59:59Z",
             "conditions": [{"type": "Ready"}], "mood": "good",
         });
-        let key = store.put(arrive(&key_result("kr", &status)));
+        let key = store.put(&arrive(&key_result("kr", &status))).0;
         let kept = serde_json::to_value(store.get(&key).unwrap()).unwrap();
         assert_eq!(kept["status"], json!({"value": "47"}));
         assert_eq!(kept["metadata"]["generation"], 3);
@@ -386,21 +565,58 @@ mod tests {
 
     #[test]
     fn a_spec_that_does_not_fit_takes_the_place_of_one_that_did() {
-        let store = Store::<OkrKeyResult>::default();
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let good = key_result("kr", &json!({}));
-        let key = store.put(arrive(&good));
+        let key = store.put(&arrive(&good)).0;
         let mut bad = good;
         bad["spec"]["measure"] = json!("reach");
-        assert_eq!(store.put(arrive(&bad)), key);
+        assert_eq!(store.put(&arrive(&bad)).0, key);
         assert!(store.get(&key).is_none());
     }
 
     #[test]
     fn what_a_list_leaves_out_is_gone_within_its_namespace_only() {
-        let store = Store::<OkrKeyResult>::default();
-        let [first, second] = ["a", "b"].map(|name| store.put(arrive(&key_result(name, &json!({})))));
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let [first, second] = ["a", "b"].map(|name| store.put(&arrive(&key_result(name, &json!({})))).0);
         assert_eq!(store.retain(Some("other"), &HashSet::new()), []);
         assert_eq!(store.retain(Some("sales"), &[first.clone()].into()), [second]);
         assert_eq!(store.filter_map(|key, _| Some(key.clone())), [first]);
+    }
+
+    fn at(version: u64, value: &str) -> Arrived<OkrKeyResult> {
+        let mut object = key_result("kr", &json!({"value": value}));
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        arrive(&object)
+    }
+
+    fn value(store: &Store<OkrKeyResult>, key: &Key) -> Option<String> {
+        store.get(key)?.status?.value
+    }
+
+    #[test]
+    fn the_echo_of_a_write_is_no_news_and_what_came_before_it_changes_nothing() {
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let (key, is_news) = store.put(&at(7, "1"));
+        assert!(is_news);
+        store.advance(&key, &at(9, "2").read().unwrap().0);
+        assert_eq!(value(&store, &key).as_deref(), Some("2"));
+        for (version, is_news) in [(8, false), (9, false), (9, true), (10, true)] {
+            assert_eq!(store.put(&at(version, "3")).1, is_news, "{version}");
+        }
+        assert_eq!(value(&store, &key).as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn a_write_to_what_is_gone_or_newer_by_now_brings_nothing_back() {
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let written = at(9, "2").read().unwrap().0;
+        let (key, _) = store.put(&at(7, "1"));
+        store.remove(&key);
+        store.advance(&key, &written);
+        assert!(store.get(&key).is_none());
+        store.put(&at(12, "another of its name"));
+        store.advance(&key, &written);
+        assert_eq!(value(&store, &key).as_deref(), Some("another of its name"));
+        assert!(store.put(&at(13, "4")).1);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    fmt::Debug,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -46,7 +45,7 @@ const NAMESPACE_AGAIN: Duration = Duration::from_secs(60);
 /// The objects of one kind, and when each is looked at next.
 pub struct Watched<K: Keep> {
     pub store: Store<K>,
-    pub agenda: Agenda,
+    pub agenda: Arc<Agenda>,
     scopes: BTreeMap<Scope, Listed>,
 }
 
@@ -56,13 +55,10 @@ type Scope = Option<String>;
 /// Fires once the store holds all that exists, or once it is known that the namespace cannot be read.
 type Listed = CancellationToken;
 
-impl<K> Watched<K>
-where
-    K: Keep + Debug + Send + Sync,
-{
-    pub fn new(scopes: &BTreeSet<Scope>) -> Self {
+impl<K: Keep> Watched<K> {
+    pub fn new(scopes: &BTreeSet<Scope>, store: Store<K>, agenda: &Arc<Agenda>) -> Self {
         let scopes = scopes.iter().map(|scope| (scope.clone(), Listed::new())).collect();
-        Self { store: Store::default(), agenda: Agenda::default(), scopes }
+        Self { store, agenda: Arc::clone(agenda), scopes }
     }
 
     /// Waits until the objects that exist have been listed: until then one that is missing may only be unknown.
@@ -94,16 +90,23 @@ where
         match event {
             Event::Init => listing.clear(),
             Event::InitApply(object) => {
-                let key = self.store.put(object);
+                let (key, is_news) = self.store.put(&object);
                 listing.insert(key.clone());
-                self.agenda.wake(key);
+                if is_news {
+                    self.agenda.wake(key);
+                }
             }
             Event::InitDone => {
                 let gone = self.store.retain(scope.as_deref(), listing);
                 *listing = HashSet::new();
                 self.agenda.wake_all(gone);
             }
-            Event::Apply(object) => self.agenda.wake(self.store.put(object)),
+            Event::Apply(object) => {
+                let (key, is_news) = self.store.put(&object);
+                if is_news {
+                    self.agenda.wake(key);
+                }
+            }
             Event::Delete(object) => {
                 let key = Key::of(K::KIND, &object);
                 self.store.remove(&key);
@@ -122,10 +125,7 @@ struct Follow {
 
 impl Follow {
     /// Ends with a failure that waiting does not mend.
-    async fn run<K>(self, api: Api<Arrived<K>>, watched: &Watched<K>) -> Fatal
-    where
-        K: Keep + Debug + Send + Sync,
-    {
+    async fn run<K: Keep>(self, api: Api<Arrived<K>>, watched: &Watched<K>) -> Fatal {
         let kind = kind_name::<K>();
         let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
         let mut failure = Failure::default();
@@ -229,12 +229,12 @@ pub async fn until_it_exists(client: Client, namespace: String, metrics: Arc<Met
 /// The labels of all namespaces.
 #[derive(Default)]
 pub struct Namespaces {
-    labels: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
+    labels: Mutex<BTreeMap<String, Arc<BTreeMap<String, String>>>>,
     listed: Listed,
 }
 
 impl Namespaces {
-    pub fn labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+    pub fn labels(&self, namespace: &str) -> Option<Arc<BTreeMap<String, String>>> {
         lock(&self.labels).get(namespace).cloned()
     }
 
@@ -282,8 +282,8 @@ impl Namespaces {
 
     fn put(&self, namespace: &PartialObjectMeta<Namespace>, changed: impl Fn(&str)) {
         let name = namespace.name_any();
-        let labels = namespace.metadata.labels.clone().unwrap_or_default();
-        let before = lock(&self.labels).insert(name.clone(), labels.clone());
+        let labels = Arc::new(namespace.metadata.labels.clone().unwrap_or_default());
+        let before = lock(&self.labels).insert(name.clone(), Arc::clone(&labels));
         if before != Some(labels) {
             changed(&name);
         }

@@ -1,17 +1,15 @@
-//! Statuses on their way to the API server: conflicts, outages and refusals, and what was written and not yet seen.
+//! Statuses on their way to the API server: conflicts, outages and refusals.
 //!
 //! The calls themselves are in [`apply`].
 
 use std::{
     collections::HashMap,
-    fmt::Debug,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, Resource, ResourceExt, api::ObjectMeta, core::NamespaceResourceScope};
-use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{domain::event::Transition, metrics::Metrics};
 
@@ -21,7 +19,7 @@ use super::{
     leadership::Reign,
     lock,
     queue::Key,
-    store::resource_version,
+    store::Keep,
     until,
 };
 
@@ -30,9 +28,6 @@ pub struct Writes {
     client: Client,
     metrics: Arc<Metrics>,
     reign: Reign,
-    /// The newest resourceVersion that a write of ours made or met, until the watch shows it: no decision is made on an
-    /// older object.
-    seen: Mutex<HashMap<Key, u64>>,
     refused: Mutex<HashMap<Key, Refusal>>,
 }
 
@@ -65,24 +60,20 @@ const LEFT_ALONE: [SignedDuration; 3] =
 
 impl Writes {
     pub fn new(client: Client, metrics: Arc<Metrics>, reign: Reign) -> Self {
-        Self { client, metrics, reign, seen: Mutex::default(), refused: Mutex::default() }
+        Self { client, metrics, reign, refused: Mutex::default() }
     }
 
-    /// Writes a status that was decided on `object`, waiting out an API server that does not answer.
-    pub async fn status<K, S>(&self, key: &Key, object: &K, status: &S) -> Result<(), Unwritten<K>>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-        S: Serialize,
-    {
+    /// Writes a status that was decided on `object`, waiting out an API server that does not answer. Returns the object's
+    /// new resourceVersion.
+    pub async fn status<K: Keep>(&self, key: &Key, object: &K, status: &K::Status) -> Result<String, Unwritten<K>> {
         let mut wait = Duration::from_secs(1);
         loop {
             let Some(limit) = self.reign.write_timeout(apply::CALL_TIMEOUT) else { return Err(Unwritten::Deposed) };
             let error = match apply::status(&self.client, object, status, limit).await {
                 Ok(version) => {
                     self.metrics.written(&K::kind(&()), "written");
-                    self.saw(key, Some(&version));
                     lock(&self.refused).remove(key);
-                    return Ok(());
+                    return Ok(version);
                 }
                 Err(ApplyError::Gone) => return Err(Unwritten::Gone),
                 Err(error @ ApplyError::Refused { .. }) => {
@@ -102,10 +93,7 @@ impl Writes {
                     self.metrics.written(&K::kind(&()), "conflict");
                     match apply::newest(&self.client, object).await {
                         Ok(None) => return Err(Unwritten::Gone),
-                        Ok(Some(newer)) => {
-                            self.saw(key, newer.meta().resource_version.as_deref());
-                            return Err(Unwritten::Changed(Box::new(newer)));
-                        }
+                        Ok(Some(newer)) => return Err(Unwritten::Changed(Box::new(newer))),
                         Err(error) => error,
                     }
                 }
@@ -150,19 +138,6 @@ impl Writes {
         }
     }
 
-    /// Whether the watch has not yet shown what our own last write to the object made or met.
-    pub fn is_outdated(&self, key: &Key, shown: Option<u64>) -> bool {
-        let mut seen = lock(&self.seen);
-        match (seen.get(key), shown) {
-            (Some(newest), Some(shown)) if shown < *newest => true,
-            (Some(_), _) => {
-                seen.remove(key);
-                false
-            }
-            (None, _) => false,
-        }
-    }
-
     /// How long the object is left alone from `now`, because its status was refused.
     pub fn left_alone(&self, key: &Key, meta: &ObjectMeta, now: Timestamp) -> Option<Duration> {
         let mut refused = lock(&self.refused);
@@ -176,14 +151,7 @@ impl Writes {
 
     /// The object is gone: what was remembered of it goes too.
     pub fn forget(&self, key: &Key) {
-        lock(&self.seen).remove(key);
         lock(&self.refused).remove(key);
-    }
-
-    fn saw(&self, key: &Key, version: Option<&str>) {
-        if let Some(version) = resource_version(version) {
-            lock(&self.seen).insert(key.clone(), version);
-        }
     }
 
     /// Returns for how long.

@@ -8,15 +8,21 @@
 //! | badges | `badge.rs` |
 //! | what an address asks for | `address.rs` |
 //! | what a page may load and who may frame it | `headers.rs` |
+//! | who gets in, and sees which namespaces | [`gate`], `login.rs` |
 //! | how an open page learns of a change | `live.rs`, `assets/live.js` |
 
 mod address;
 mod badge;
+pub mod callers;
+pub mod gate;
 mod headers;
+mod hosts;
 mod json;
 mod live;
+mod login;
 mod pages;
 mod plot;
+pub mod reviews;
 mod shown;
 
 use std::{collections::BTreeSet, sync::Arc};

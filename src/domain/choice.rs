@@ -8,7 +8,9 @@ use kube::{
     core::{Selector, SelectorExt},
 };
 
-use crate::api::{BigQueryConnection, BigQuerySource, ConnectionChoice, ConnectionRef, NamespacesFrom};
+use crate::api::{
+    AllowedNamespaces, BigQueryConnection, BigQuerySource, ConnectionChoice, ConnectionRef, NamespacesFrom,
+};
 
 use super::reason::Reason;
 
@@ -61,14 +63,21 @@ pub fn choose<'c>(
 
 /// Whether `connection` lets key results of the seeker's namespace use it.
 fn admits(connection: &BigQueryConnection, seeker: Seeker<'_>) -> bool {
-    if namespace(connection) == seeker.namespace {
+    let allowed = connection.spec.allowed_namespaces.as_ref();
+    allows(allowed, namespace(connection), seeker.namespace, seeker.labels)
+}
+
+/// Whether what lives in namespace `own` lets objects of the namespace `seeker`, with these labels, refer to it: its own
+/// namespace always, others as `allowed` says.
+pub fn allows(allowed: Option<&AllowedNamespaces>, own: &str, seeker: &str, labels: NamespaceLabels<'_>) -> bool {
+    if own == seeker {
         return true;
     }
-    let Some(allowed) = &connection.spec.allowed_namespaces else { return false };
+    let Some(allowed) = allowed else { return false };
     match allowed.from.unwrap_or_default() {
         NamespacesFrom::Same => false,
         NamespacesFrom::All => true,
-        NamespacesFrom::Selector => match (&allowed.selector, seeker.labels) {
+        NamespacesFrom::Selector => match (&allowed.selector, labels) {
             (Some(selector), Some(labels)) => matches(selector, labels),
             _ => false,
         },

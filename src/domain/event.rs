@@ -48,5 +48,6 @@ fn ready(before: &MeasuredStatus, after: &MeasuredStatus) -> Option<Transition> 
     if !changed || quiet(reason) || (is_ready && was_quiet) {
         return None;
     }
-    Some(Transition { warning: !is_ready, reason: reason.name(), action: "Sync", note: reason.sentence().to_owned() })
+    let action = if reason.is_of_a_roll_up() { "Decide" } else { "Sync" };
+    Some(Transition { warning: !is_ready, reason: reason.name(), action, note: reason.sentence().to_owned() })
 }

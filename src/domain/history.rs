@@ -1,10 +1,10 @@
 //! Past values: few enough to keep in the object, enough to draw a line.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use crate::api::{HistoryPoint, Measure, Period};
 
-use super::calendar::whole_seconds;
+use super::calendar::{self, whole_seconds};
 
 /// SPEC 2: at most this many points.
 pub const MOST_POINTS: usize = 120;
@@ -27,6 +27,22 @@ pub fn record(history: &mut Vec<HistoryPoint>, value: &str, time: Timestamp, per
         thin(history);
     }
 }
+
+/// SPEC 6: one point of progress a day, in `zone`. A change within the day takes the place of that day's point.
+pub fn record_daily(history: &mut Vec<HistoryPoint>, value: &str, time: Timestamp, zone: &TimeZone) {
+    let today = calendar::day(time, zone);
+    let same = |point: &&HistoryPoint| calendar::day(point.time.0, zone) == today && point.value == value;
+    let unchanged = history.iter().find(same).cloned();
+    // What came after it was written by others: points ascend.
+    history.retain(|before| calendar::day(before.time.0, zone) < today);
+    history.push(unchanged.unwrap_or_else(|| HistoryPoint { time: whole_seconds(time), value: value.to_owned() }));
+    while history.len() > MOST_POINTS {
+        thin(history);
+    }
+}
+
+/// What the points of a roll-up are recorded for; see [`basis`].
+pub const ROLL_UP: &str = "rollUp";
 
 /// What the points were recorded for. Points of another kind of measure, start value or unit cannot be compared.
 pub fn basis(measure: &Measure, unit: Option<&str>) -> String {

@@ -4,7 +4,7 @@ use jiff::civil::Date;
 
 use crate::api::{CheckIn, Lifecycle, Measure, OkrStatus, Period, Thresholds};
 
-use super::number::{Exact, clamp_percent, integer};
+use super::number::{Exact, clamp_percent};
 
 /// The gaps behind expected progress, in percentage points, above which a status worsens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub fn computed(
     let Some(value) = value else { return Some(OkrStatus::NotStarted) };
     match measure {
         Measure::Percent(_) | Measure::Reach(_) | Measure::Increase(_) | Measure::Decrease(_) => {
-            Some(by_gap(&(expected? - progress?), gaps))
+            Some(by_gap(progress?, expected?, gaps))
         }
         Measure::StayBelow(bound) => {
             let risk = bound.risk_threshold.as_ref().map(Exact::from);
@@ -56,11 +56,12 @@ pub fn computed(
     }
 }
 
-/// SPEC 2: gap > atRisk: AtRisk; behind < gap <= atRisk: Behind; else OnTrack. Compared as exact fractions.
-fn by_gap(gap: &Exact, gaps: &Gaps) -> OkrStatus {
-    if *gap > gaps.at_risk {
+/// SPEC 2, with gap = expected - progress: gap > atRisk: AtRisk; behind < gap <= atRisk: Behind; else OnTrack. Compared
+/// as exact fractions.
+pub fn by_gap(progress: &Exact, expected: &Exact, gaps: &Gaps) -> OkrStatus {
+    if *progress < expected - &gaps.at_risk {
         OkrStatus::AtRisk
-    } else if *gap > gaps.behind {
+    } else if *progress < expected - &gaps.behind {
         OkrStatus::Behind
     } else {
         OkrStatus::OnTrack
@@ -100,6 +101,18 @@ pub fn okr_status(
     }
 }
 
+/// The statuses that a child's may give to its objective, the worst first (SPEC 6); `Closed` and `Postponed` only where
+/// there is no other.
+pub const WORST_FIRST: [OkrStatus; 7] = [
+    OkrStatus::AtRisk,
+    OkrStatus::Behind,
+    OkrStatus::OnTrack,
+    OkrStatus::InProgress,
+    OkrStatus::NotStarted,
+    OkrStatus::Closed,
+    OkrStatus::Postponed,
+];
+
 /// A check-in counts up to and including its last day.
 pub fn in_force(check_in: &CheckIn, today: Date) -> bool {
     today <= check_in.until.0
@@ -107,5 +120,6 @@ pub fn in_force(check_in: &CheckIn, today: Date) -> bool {
 
 /// Progress from 0 to 1.
 pub fn score(progress: &Exact) -> Exact {
-    clamp_percent(progress) / integer(100)
+    let progress = clamp_percent(progress);
+    Exact::new_raw(progress.numer().clone(), progress.denom() * 100)
 }

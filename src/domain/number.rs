@@ -1,9 +1,11 @@
 //! Exact numbers: fractions of integers, so that a third is a third. Rounded only for show.
 
+use std::cmp::Ordering;
+
 use num_bigint::{BigInt, Sign};
 use num_integer::Integer;
 use num_rational::BigRational;
-use num_traits::{Signed, Zero};
+use num_traits::{Signed, ToPrimitive, Zero};
 
 use crate::api::Decimal;
 
@@ -56,19 +58,39 @@ pub fn integer(value: i64) -> Exact {
 
 /// For people: rounded half-even to at most two decimals, without trailing zeros: `33.33`, `-10`.
 pub fn two_places(value: &Exact) -> String {
-    let hundredths = round_half_even(&(value * integer(100)));
+    let hundredths = hundredths(value);
     let (whole, rest) = hundredths.magnitude().div_rem(&100u32.into());
     let sign = if hundredths.sign() == Sign::Minus { "-" } else { "" };
     let text = format!("{sign}{whole}.{rest:0>2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn round_half_even(value: &Exact) -> BigInt {
-    let floor = value.floor().to_integer();
-    let rest = value - Exact::from_integer(floor.clone());
-    let twice = rest * integer(2);
-    let up = twice > integer(1) || (twice == integer(1) && floor.is_odd());
+/// The nearest float. Only for what is shown: no status is decided by floats.
+pub fn to_f64(value: &Exact) -> Option<f64> {
+    ToPrimitive::to_f64(value).filter(|value| value.is_finite())
+}
+
+/// The same as a number.
+pub fn rounded(value: &Exact) -> Exact {
+    Exact::new(hundredths(value), 100.into())
+}
+
+/// Rounded half-even. On integers alone: the fractions of a roll-up may be long and not reduced, and to reduce one takes
+/// time in proportion to the square of its length.
+fn hundredths(value: &Exact) -> BigInt {
+    let hundredfold: BigInt = value.numer() * 100u32;
+    let (floor, rest) = hundredfold.div_mod_floor(value.denom());
+    let up = match (rest * 2u32).cmp(value.denom()) {
+        Ordering::Less => false,
+        Ordering::Equal => floor.is_odd(),
+        Ordering::Greater => true,
+    };
     if up { floor + 1 } else { floor }
+}
+
+/// `a - b`, not reduced: see [`two_places`] for why.
+pub fn difference(a: &Exact, b: &Exact) -> Exact {
+    Exact::new_raw(a.numer() * b.denom() - b.numer() * a.denom(), a.denom() * b.denom())
 }
 
 /// `value` held between 0 and 100.

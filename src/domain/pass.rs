@@ -24,24 +24,38 @@ pub enum Pass {
     Wait(Option<Timestamp>),
 }
 
-/// Looks at `measured`. See [`schedule::plan`] for `last_asked`; `soon` says that what is due will be sent soon.
+/// When what is due is going to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// At once: its own write will say all there is to say.
+    Now,
+    /// Within the minute.
+    Soon,
+    /// Nobody knows.
+    Later,
+}
+
+/// Looks at `measured`. See [`schedule::plan`] for `last_asked`.
 pub fn pass(
     measured: &Measured<'_>,
     route: &Route<'_>,
     operator: &Gaps,
     now: Timestamp,
     last_asked: Option<Timestamp>,
-    soon: bool,
+    turn: Turn,
 ) -> Pass {
     let plan = schedule::plan(measured, route, now, last_asked);
-    let due = matches!(plan, Plan::Attempt { at, .. } if at <= now);
-    if must_decide(measured, route, operator, now, due && soon) {
+    let due = match plan {
+        Plan::Attempt { at, why, how } if at <= now => Some(Pass::Attempt { at, why, how }),
+        Plan::Attempt { .. } | Plan::Hold { .. } => None,
+    };
+    if let (Some(attempt), Turn::Now) = (due, turn) {
+        return attempt;
+    }
+    if must_decide(measured, route, operator, now, due.is_some() && turn == Turn::Soon) {
         return Pass::Decide;
     }
-    match plan {
-        Plan::Attempt { at, why, how } if at <= now => Pass::Attempt { at, why, how },
-        Plan::Attempt { .. } | Plan::Hold { .. } => Pass::Wait(next_moment(measured, route, &plan, now)),
-    }
+    due.unwrap_or_else(|| Pass::Wait(next_moment(measured, route, &plan, now)))
 }
 
 /// Whether the status that was written is not that of now.
@@ -80,7 +94,7 @@ fn only_aged(before: &MeasuredStatus, next: &MeasuredStatus) -> bool {
 fn day_before_its_pass(measured: &Measured<'_>, now: Timestamp) -> Option<Timestamp> {
     let zone = calendar::zone(measured.period)?;
     let today = calendar::day(now, &zone);
-    let pass = schedule::day_pass(measured, today, &zone)?;
+    let pass = schedule::day_pass(measured.uid, today, &zone)?;
     let start = start_of_day(today, &zone)?;
     (now < pass).then(|| calendar::after(start, SignedDuration::from_secs(-1)))
 }
@@ -93,7 +107,7 @@ fn next_moment(measured: &Measured<'_>, route: &Route<'_>, plan: &Plan, now: Tim
         let tomorrow = today.tomorrow().ok()?;
         [today, tomorrow]
             .into_iter()
-            .filter_map(|day| schedule::day_pass(measured, day, &zone))
+            .filter_map(|day| schedule::day_pass(measured.uid, day, &zone))
             .find(|pass| *pass > now)
     });
     let stale = status::fresh_until(measured.status, measured, route);

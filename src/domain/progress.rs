@@ -3,12 +3,12 @@
 use jiff::civil::Date;
 use num_traits::Zero;
 
-use crate::api::{Expected, Measure, Period};
+use crate::api::{Expected, Measure, Percent, Period};
 
 use super::number::{Exact, integer};
 
 /// Where the way to a target begins and ends.
-fn way(measure: &Measure) -> Option<(Exact, Exact)> {
+pub(super) fn way(measure: &Measure) -> Option<(Exact, Exact)> {
     match measure {
         Measure::Percent(_) => Some((Exact::zero(), integer(100))),
         Measure::Reach(reach) => Some((Exact::zero(), (&reach.target).into())),
@@ -64,6 +64,11 @@ pub fn expected(measure: &Measure, period: &Period, expected: Option<&Expected>,
     }
     let value = &from.1 + (&to.1 - &from.1) * Exact::new(days(from.0, today).into(), days(from.0, to.0).into());
     share(&value, &way)
+}
+
+/// The same of a roll-up, which has no measure: along a straight line.
+pub fn expected_of_roll_up(period: &Period, today: Date) -> Option<Exact> {
+    expected(&Measure::Percent(Percent {}), period, None, today)
 }
 
 /// The target in words, as the column shows it.

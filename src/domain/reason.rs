@@ -1,6 +1,7 @@
-//! Why a key result is or is not synced: one fixed name each for condition, event and metric.
+//! Why a key result is or is not synced, and why an objective is or is not rolled up: one fixed name each for condition,
+//! event and metric.
 
-/// A reason of the `Ready` condition of a key result.
+/// A reason of the `Ready` condition of a key result or an objective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     Synced,
@@ -42,6 +43,12 @@ pub enum Reason {
     Suspended,
     ConnectionSuspended,
     Manual,
+    // a roll-up, which sends nothing either
+    RolledUp,
+    NoKeyResults,
+    // a person must act on the children of a roll-up
+    WeightsAboveHundred,
+    Cycle,
 }
 
 /// What a reason means for the conditions and for the next attempt: SPEC 3's table.
@@ -64,7 +71,7 @@ pub enum Class {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 33] = [
+    pub const ALL: [Reason; 37] = [
         Reason::Synced,
         Reason::ConnectionNotFound,
         Reason::ConnectionNotShared,
@@ -98,6 +105,10 @@ impl Reason {
         Reason::Suspended,
         Reason::ConnectionSuspended,
         Reason::Manual,
+        Reason::RolledUp,
+        Reason::NoKeyResults,
+        Reason::WeightsAboveHundred,
+        Reason::Cycle,
     ];
 
     pub fn class(self) -> Class {
@@ -114,7 +125,9 @@ impl Reason {
             | Reason::TableNotFound
             | Reason::PermissionDenied
             | Reason::AuthenticationFailed
-            | Reason::InvalidTimeZone => Class::PersonMustAct,
+            | Reason::InvalidTimeZone
+            | Reason::WeightsAboveHundred
+            | Reason::Cycle => Class::PersonMustAct,
             Reason::NoRows
             | Reason::TooManyRows
             | Reason::NullValue
@@ -128,7 +141,9 @@ impl Reason {
             | Reason::Postponed
             | Reason::Suspended
             | Reason::ConnectionSuspended
-            | Reason::Manual => Class::Rest,
+            | Reason::Manual
+            | Reason::RolledUp
+            | Reason::NoKeyResults => Class::Rest,
         }
     }
 
@@ -136,9 +151,16 @@ impl Reason {
     pub fn holds(self) -> bool {
         match self.class() {
             Class::Waiting | Class::Rest => true,
-            Class::PersonMustAct => matches!(self, Reason::AmbiguousConnection | Reason::InvalidTimeZone),
+            Class::PersonMustAct => {
+                matches!(self, Reason::AmbiguousConnection | Reason::InvalidTimeZone) || self.is_of_a_roll_up()
+            }
             Class::Good | Class::Passing | Class::Data | Class::UnderWay => false,
         }
+    }
+
+    /// Whether only an objective without a measure of its own shows it.
+    pub fn is_of_a_roll_up(self) -> bool {
+        matches!(self, Reason::RolledUp | Reason::NoKeyResults | Reason::WeightsAboveHundred | Reason::Cycle)
     }
 
     /// The reason as it was once written into a condition. None for a text that is no reason of ours.
@@ -182,6 +204,10 @@ impl Reason {
             Reason::Suspended => "Suspended",
             Reason::ConnectionSuspended => "ConnectionSuspended",
             Reason::Manual => "Manual",
+            Reason::RolledUp => "RolledUp",
+            Reason::NoKeyResults => "NoKeyResults",
+            Reason::WeightsAboveHundred => "WeightsAboveHundred",
+            Reason::Cycle => "Cycle",
         }
     }
 
@@ -245,11 +271,23 @@ impl Reason {
             Reason::Resumed => "What held the query is over; it runs again now.",
             Reason::NotStarted => "The period has not begun; the query was checked and first runs on the start date.",
             Reason::PeriodEnded => "The period is over and its last value is in.",
-            Reason::Closed => "The key result is closed; its value is frozen.",
-            Reason::Postponed => "The key result is postponed; nothing is sent.",
-            Reason::Suspended => "The key result is suspended; nothing is sent.",
+            Reason::Closed => "It is closed, and its value is frozen.",
+            Reason::Postponed => "It is postponed; nothing is sent.",
+            Reason::Suspended => "It is suspended; nothing is sent.",
             Reason::ConnectionSuspended => "The connection is suspended; nothing is sent.",
             Reason::Manual => "The value is checked in by people; nothing is sent.",
+            Reason::RolledUp => {
+                "Rolled up from the key results and objectives that refer to this objective; it sends no query of its own."
+            }
+            Reason::NoKeyResults => {
+                "No key result or objective refers to this objective: name it in spec.objectiveRef of a key result, or give it a measure of its own."
+            }
+            Reason::WeightsAboveHundred => {
+                "The weights of the key results and objectives that refer to this objective are above 100 in sum: lower them, or leave some out to share what is left."
+            }
+            Reason::Cycle => {
+                "The objective is a part of itself through spec.parentRef: take one of the references away."
+            }
         }
     }
 }

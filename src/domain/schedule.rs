@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
-use crate::api::{BigQueryConnection, BigQuerySource, Duration, Lifecycle, Time};
+use crate::api::{BigQueryConnection, BigQuerySource, Duration, Lifecycle, Period, Time};
 
 use super::{
     calendar::{self, after, start_of_day},
@@ -34,9 +34,11 @@ const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(5);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The connection a key result goes through, as it stands now.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Through<'a> {
     pub connection: &'a BigQueryConnection,
+    /// Of the key result's present query through it, see [`fingerprint`]: computed once, asked for often.
+    pub fingerprint: String,
     /// Whether its last check passed.
     pub ready: bool,
     /// Whether the bytes of its day allow another query.
@@ -126,11 +128,11 @@ pub fn plan(measured: &Measured<'_>, route: &Route<'_>, now: Timestamp, last_ask
         return Plan::hold(Reason::Suspended);
     }
     let Some(zone) = calendar::zone(measured.period) else { return invalid_time_zone(measured) };
-    let source = match measured.source {
-        Source::BigQuery(source) => source,
+    match measured.source {
+        Source::BigQuery(_) => {}
         Source::Manual(_) => return plan_manual(measured, &zone, now),
-    };
-    let planning = Planning { measured, source, zone: &zone, now, last_asked };
+    }
+    let planning = Planning { measured, zone: &zone, now, last_asked };
     match route {
         Err(_) if planning.has_last_value(None) => Plan::hold(Reason::PeriodEnded),
         Err(NoConnection { reason, message }) => Plan::Hold { reason: *reason, message: message.clone(), until: None },
@@ -139,12 +141,13 @@ pub fn plan(measured: &Measured<'_>, route: &Route<'_>, now: Timestamp, last_ask
 }
 
 fn invalid_time_zone(measured: &Measured<'_>) -> Plan {
-    let name = measured.period.and_then(|period| period.time_zone.as_deref()).unwrap_or_default();
-    Plan::Hold {
-        reason: Reason::InvalidTimeZone,
-        message: format!("spec.period.timeZone {name:?} is not an IANA time zone: write one such as Europe/Paris."),
-        until: None,
-    }
+    Plan::Hold { reason: Reason::InvalidTimeZone, message: no_time_zone(measured.period), until: None }
+}
+
+/// Our words for a period whose time zone does not exist.
+pub(super) fn no_time_zone(period: Option<&Period>) -> String {
+    let name = period.and_then(|period| period.time_zone.as_deref()).unwrap_or_default();
+    format!("spec.period.timeZone {name:?} is not an IANA time zone: write one such as Europe/Paris.")
 }
 
 fn plan_manual(measured: &Measured<'_>, zone: &TimeZone, now: Timestamp) -> Plan {
@@ -163,7 +166,6 @@ fn plan_manual(measured: &Measured<'_>, zone: &TimeZone, now: Timestamp) -> Plan
 /// The plan of something with a query.
 struct Planning<'a> {
     measured: &'a Measured<'a>,
-    source: &'a BigQuerySource,
     zone: &'a TimeZone,
     now: Timestamp,
     last_asked: Option<Timestamp>,
@@ -171,8 +173,8 @@ struct Planning<'a> {
 
 impl Planning<'_> {
     fn through(&self, through: &Through<'_>) -> Plan {
-        let fingerprint = fingerprint(self.measured, self.source, through.connection);
-        if self.has_last_value(Some(&fingerprint)) {
+        let fingerprint = through.fingerprint.as_str();
+        if self.has_last_value(Some(fingerprint)) {
             return Plan::hold(Reason::PeriodEnded);
         }
         if through.connection.spec.is_suspended() {
@@ -180,11 +182,11 @@ impl Planning<'_> {
         }
         let first_query = self.first_query(through);
         let begun = first_query.is_none_or(|first_query| self.now >= first_query);
-        if !begun && self.dry_run_passed(&fingerprint) {
+        if !begun && self.dry_run_passed(fingerprint) {
             let message = Reason::NotStarted.sentence().to_owned();
             return Plan::Hold { reason: Reason::NotStarted, message, until: first_query };
         }
-        let (at, why) = self.next(through, &fingerprint);
+        let (at, why) = self.next(through, fingerprint);
         let due = at <= self.now;
         let was = ready_reason(self.measured);
         // It shows at the key result's own slot, and stays until the connection is Ready again.
@@ -196,7 +198,7 @@ impl Planning<'_> {
             let message = Reason::BudgetExhausted.sentence().to_owned();
             return Plan::Hold { reason: Reason::BudgetExhausted, message, until };
         }
-        Plan::Attempt { at, why, how: self.how(begun, &fingerprint) }
+        Plan::Attempt { at, why, how: self.how(begun, fingerprint) }
     }
 
     fn how(&self, begun: bool, fingerprint: &str) -> How {
@@ -355,17 +357,11 @@ pub fn asks(annotation: Option<&str>, echo: Option<&str>) -> bool {
 }
 
 /// Whether an attempt that could not be written is as good as a new one: of the same query, with no request or slot since.
-pub fn still_answers(
-    attempt: &Attempt,
-    measured: &Measured<'_>,
-    fingerprint: &str,
-    connection: &BigQueryConnection,
-    now: Timestamp,
-) -> bool {
-    attempt.fingerprint == fingerprint
+pub fn still_answers(attempt: &Attempt, measured: &Measured<'_>, through: &Through<'_>, now: Timestamp) -> bool {
+    attempt.fingerprint == through.fingerprint
         && attempt.refresh.as_deref() == measured.refresh
         && attempt.reconcile_at.as_deref() == measured.reconcile_at
-        && Slots::new(measured.uid, interval(measured, Some(connection))).after(attempt.ended) > now
+        && Slots::new(measured.uid, interval(measured, Some(through.connection))).after(attempt.ended) > now
 }
 
 /// The reason of the last attempt's failure; None after a success. A passing failure that left Ready=True shows its
@@ -422,10 +418,15 @@ impl Slots {
 }
 
 /// When the new day is written where no sync does it first: within the first quarter of an hour, in the zone.
-pub fn day_pass(measured: &Measured<'_>, today: Date, zone: &TimeZone) -> Option<Timestamp> {
+pub fn day_pass(uid: &str, today: Date, zone: &TimeZone) -> Option<Timestamp> {
+    start_of_day(today, zone).map(|start| after(start, day_spread(uid)))
+}
+
+/// How long after a moment that is the same for many objects one of them is written: hash(uid) within a quarter of an
+/// hour.
+pub fn day_spread(uid: &str) -> SignedDuration {
     // One minute of the quarter is left for the writes themselves.
-    let spread = i64::try_from(hash::number(&[measured.uid, "day"]) % (14 * 60)).expect("below 840");
-    start_of_day(today, zone).map(|start| after(start, SignedDuration::from_secs(spread)))
+    SignedDuration::from_secs(i64::try_from(hash::number(&[uid, "day"]) % (14 * 60)).expect("below 840"))
 }
 
 fn step(steps: &[SignedDuration], failures: u32) -> Option<SignedDuration> {

@@ -2,13 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
-use crate::api::{Condition, ConnectionChoice, LastQuery, Lifecycle, MeasuredStatus, OkrStatus, Time};
+use crate::api::{CheckIn, Condition, ConnectionChoice, LastQuery, Lifecycle, MeasuredStatus, OkrStatus, Period, Time};
 
 use super::{
     calendar::{self, start_of_day, whole_seconds},
     conditions::{self, FRESH, Following, ON_TRACK, READY, RECONCILING, STALLED, Truth},
     explanation::{self, Facts},
-    history,
+    forecast, history,
     judgement::{self, Gaps},
     measured::{Measured, Source},
     number::{self, Exact, two_places},
@@ -106,11 +106,18 @@ pub fn next_as_of(
 
     let numbers = numbers(&status, measured, operator, zone.as_ref(), judged_at);
     judge(&mut status, measured, &numbers, judged_at);
+    status.target_text = progress::target_text(measured.measure);
     let fresh = fresh(&status, measured, route, &ready, now);
     let stale = fresh.as_ref().is_some_and(|(truth, ..)| *truth == Truth::False);
     let is_ready = ready.status == Truth::True.name();
     let aged = stale || !is_ready || status.consecutive_failures.unwrap_or_default() > 0;
     status.explanation = Some(explain(&status, measured, route, &numbers, aged));
+
+    status.forecast = measured
+        .period
+        .zip(zone.as_ref())
+        .filter(|_| measured.lifecycle == Lifecycle::Active)
+        .and_then(|(period, zone)| forecast::forecast(&status.history, measured.measure, period, zone));
 
     let mut all = vec![ready.clone()];
     all.extend(progress_of_work(&plan, &ready, &status, &following));
@@ -131,7 +138,7 @@ fn restart_history(status: &mut MeasuredStatus, measured: &Measured<'_>) {
 
 fn take_manual_value(status: &mut MeasuredStatus, measured: &Measured<'_>, zone: Option<&TimeZone>) {
     let Source::Manual(manual) = measured.source else { return };
-    let frozen = measured.lifecycle == Lifecycle::Closed && status.okr_status == Some(OkrStatus::Closed);
+    let frozen = is_frozen(status, measured.lifecycle);
     let Some(as_of) = zone.and_then(|zone| start_of_day(manual.as_of.0, zone)).filter(|_| !frozen) else { return };
     // No query stands behind the value any more.
     status.query_fingerprint = None;
@@ -187,7 +194,7 @@ fn take_attempt(status: &mut MeasuredStatus, measured: &Measured<'_>, attempt: &
 }
 
 /// Says which requests have been served. An absent annotation leaves its echo.
-fn echo(status: &mut MeasuredStatus, refresh: Option<&str>, reconcile_at: Option<&str>) {
+pub(super) fn echo(status: &mut MeasuredStatus, refresh: Option<&str>, reconcile_at: Option<&str>) {
     if let Some(refresh) = refresh {
         status.last_handled_refresh = Some(refresh.to_owned());
     }
@@ -220,11 +227,12 @@ fn progress_of_work(
         return Some(following.condition(RECONCILING, Truth::True, reason.name(), reason.sentence()));
     }
     let shown = Reason::from_name(&ready.reason);
-    // Held since it was made, or manual until now. What waited for its connection is Reconciling already.
+    // Held since it was made, or without a query until now. What waited for its connection is Reconciling already.
     if matches!(plan, Plan::Attempt { why: Why::New, .. })
         && shown.is_none_or(|reason| reason.class() != Class::Waiting && reason != Reason::BudgetExhausted)
     {
-        let reason = if shown == Some(Reason::Manual) { Reason::QueryChanged } else { Reason::Resumed };
+        let had_none = shown.is_some_and(|reason| reason == Reason::Manual || reason.is_of_a_roll_up());
+        let reason = if had_none { Reason::QueryChanged } else { Reason::Resumed };
         return Some(following.condition(RECONCILING, Truth::True, reason.name(), reason.sentence()));
     }
     let reason = shown.filter(|_| ready.status != Truth::True.name())?;
@@ -263,6 +271,23 @@ fn chosen(measured: &Measured<'_>, route: &Route<'_>) -> Option<ConnectionChoice
     }
 }
 
+/// Whether its numbers are those of the day on which it was closed, because that has been written.
+pub(super) fn is_frozen(status: &MeasuredStatus, lifecycle: Lifecycle) -> bool {
+    lifecycle == Lifecycle::Closed && status.okr_status == Some(OkrStatus::Closed)
+}
+
+/// The day of `now` in `zone`, or that of closing.
+pub(super) fn judged_day(
+    status: &MeasuredStatus,
+    lifecycle: Lifecycle,
+    zone: Option<&TimeZone>,
+    now: Timestamp,
+) -> Option<Date> {
+    let frozen = is_frozen(status, lifecycle);
+    let moment = status.okr_status_since.as_ref().filter(|_| frozen).map_or(now, |since| since.0);
+    zone.map(|zone| calendar::day(moment, zone))
+}
+
 /// The numbers of today, or of the day of closing.
 struct Numbers {
     today: Option<Date>,
@@ -279,9 +304,7 @@ fn numbers(
     zone: Option<&TimeZone>,
     now: Timestamp,
 ) -> Numbers {
-    let closed = measured.lifecycle == Lifecycle::Closed && status.okr_status == Some(OkrStatus::Closed);
-    let moment = status.okr_status_since.as_ref().filter(|_| closed).map_or(now, |since| since.0);
-    let today = zone.map(|zone| calendar::day(moment, zone));
+    let today = judged_day(status, measured.lifecycle, zone, now);
     let value = status.value.as_deref().and_then(number::parse);
     let progress = value.as_ref().and_then(|value| progress::progress(measured.measure, value));
     let expected = measured
@@ -294,22 +317,47 @@ fn numbers(
 fn judge(status: &mut MeasuredStatus, measured: &Measured<'_>, numbers: &Numbers, now: Timestamp) {
     let Numbers { today, value, progress, expected, gaps } = numbers;
     let computed = judgement::computed(measured.measure, value.as_ref(), progress.as_ref(), expected.as_ref(), gaps);
+    let standing = Standing {
+        lifecycle: measured.lifecycle,
+        period: measured.period,
+        check_in: measured.check_in,
+        today: *today,
+        computed,
+        progress: progress.as_ref(),
+        expected: expected.as_ref(),
+    };
+    stand(status, &standing, now);
+}
+
+/// What an okrStatus follows from, once the numbers have been judged.
+pub(super) struct Standing<'a> {
+    pub lifecycle: Lifecycle,
+    pub period: Option<&'a Period>,
+    pub check_in: Option<&'a CheckIn>,
+    pub today: Option<Date>,
+    /// None where nothing can be said.
+    pub computed: Option<OkrStatus>,
+    pub progress: Option<&'a Exact>,
+    pub expected: Option<&'a Exact>,
+}
+
+/// Sets okrStatus and since when it is so, computedStatus, the percentages and the score.
+pub(super) fn stand(status: &mut MeasuredStatus, standing: &Standing<'_>, now: Timestamp) {
+    let Standing { lifecycle, period, check_in, today, computed, progress, expected } = *standing;
     // On a day that nobody can name nothing new is said.
     let computed = computed.or(status.computed_status).unwrap_or(OkrStatus::NotStarted);
-    let okr_status =
-        judgement::okr_status(measured.lifecycle, measured.period, measured.check_in, Some(computed), *today)
-            // Both were the lifecycle's word, which is Active now.
-            .or(status.okr_status.filter(|before| !matches!(before, OkrStatus::Closed | OkrStatus::Postponed)))
-            .unwrap_or(computed);
+    let okr_status = judgement::okr_status(lifecycle, period, check_in, Some(computed), today)
+        // Both were the lifecycle's word, which is Active now.
+        .or(status.okr_status.filter(|before| !matches!(before, OkrStatus::Closed | OkrStatus::Postponed)))
+        .unwrap_or(computed);
     if status.okr_status != Some(okr_status) || status.okr_status_since.is_none() {
         status.okr_status_since = Some(whole_seconds(now));
     }
     status.okr_status = Some(okr_status);
     status.computed_status = Some(computed);
-    status.target_text = progress::target_text(measured.measure);
-    status.progress_percent = progress.as_ref().map(two_places);
-    status.expected_progress_percent = expected.as_ref().map(two_places);
-    status.score = progress.as_ref().map(|progress| two_places(&judgement::score(progress)));
+    status.progress_percent = progress.map(two_places);
+    status.expected_progress_percent = expected.map(two_places);
+    status.score = progress.map(|progress| two_places(&judgement::score(progress)));
 }
 
 fn explain(
@@ -337,7 +385,7 @@ fn explain(
     })
 }
 
-fn on_track(status: &MeasuredStatus, following: &Following<'_>) -> Condition {
+pub(super) fn on_track(status: &MeasuredStatus, following: &Following<'_>) -> Condition {
     let okr_status = status.okr_status.unwrap_or(OkrStatus::NotStarted);
     let truth = match okr_status {
         OkrStatus::OnTrack => Truth::True,
@@ -367,11 +415,10 @@ fn fresh(
     if at_rest {
         return None;
     }
-    if let (Source::BigQuery(source), Ok(through)) = (measured.source, route) {
-        let fingerprint = schedule::fingerprint(measured, source, through.connection);
-        if status.query_fingerprint.as_deref() != Some(fingerprint.as_str()) {
-            return Some((Truth::False, "QueryChanged", "The value is that of another query or connection."));
-        }
+    if let (Source::BigQuery(_), Ok(through)) = (measured.source, route)
+        && status.query_fingerprint.as_deref() != Some(through.fingerprint.as_str())
+    {
+        return Some((Truth::False, "QueryChanged", "The value is that of another query or connection."));
     }
     Some(if now >= end {
         (Truth::False, "Stale", "The value is older than two intervals, or than a manual value's validFor.")

@@ -42,7 +42,13 @@ impl Process {
     pub fn start(namespace: &str, arguments: &[&str]) -> Self {
         let started = Instant::now();
         let mut child = Command::new(program())
-            .args(["run", "--metrics-address=127.0.0.1:0", "--allowed-endpoints=127.0.0.1", "--log-format=json"])
+            .args([
+                "run",
+                "--metrics-address=127.0.0.1:0",
+                "--dashboard-address=off",
+                "--allowed-endpoints=127.0.0.1",
+                "--log-format=json",
+            ])
             .args(arguments)
             .env("OKR_OPERATOR_NAMESPACES", namespace)
             .stderr(Stdio::piped())

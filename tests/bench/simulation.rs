@@ -11,8 +11,8 @@ use okr_operator::{
     api::{BigQueryConnection, OkrKeyResult},
     domain::{
         Measured,
-        pass::{self, Pass},
-        schedule::{Slots, Through},
+        pass::{self, Pass, Turn},
+        schedule::Slots,
         status::{self, Attempt, Outcome},
     },
 };
@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::{
     table::Row,
-    world::{gaps, key_result, synced_status},
+    world::{gaps, key_result, route, synced_status},
 };
 
 const MANY: usize = 10_000;
@@ -104,7 +104,6 @@ struct Hour {
 /// time would need this process more memory than the operator has.
 fn hour(number: usize) -> Hour {
     let connection = connection();
-    let route = Ok(Through { connection: &connection, ready: true, within_budget: true, changed_at: None });
     let mut key_result: OkrKeyResult = key_result(0, "1h");
     key_result.metadata.namespace = Some("sales".to_owned());
     key_result.metadata.generation = Some(1);
@@ -119,14 +118,16 @@ fn hour(number: usize) -> Hour {
 
         let began = Instant::now();
         let measured = Measured::try_from(&key_result).expect("it has a query");
-        let before = pass::pass(&measured, &route, &gaps(), begin, None, true);
+        // Each pass gathers anew, as the operator does.
+        let through = || route(&measured, &connection);
+        let before = pass::pass(&measured, &through(), &gaps(), begin, None, Turn::Soon);
         let Pass::Wait(Some(slot)) = before else { panic!("it was synced a moment ago: {before:?}") };
-        let at_slot = pass::pass(&measured, &route, &gaps(), slot, None, true);
+        let at_slot = pass::pass(&measured, &through(), &gaps(), slot, None, Turn::Soon);
         assert!(matches!(at_slot, Pass::Attempt { .. }), "its slot has come: {at_slot:?}");
         let ended = slot + SignedDuration::from_secs(QUERY_SECONDS);
-        let status = status::next(&measured, &route, Some(&attempt(&measured, ended)), &gaps(), ended);
+        let status = status::next(&measured, &through(), Some(&attempt(&measured, ended)), &gaps(), ended);
         let measured = Measured { status: &status, ..measured };
-        let after = pass::pass(&measured, &route, &gaps(), ended, None, true);
+        let after = pass::pass(&measured, &route(&measured, &connection), &gaps(), ended, None, Turn::Soon);
         took += began.elapsed();
         passes += 4;
         statuses += 1;

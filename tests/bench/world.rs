@@ -16,7 +16,7 @@ use okr_operator::{
         judgement::Gaps,
         measured::Source,
         number::integer,
-        schedule::{self, Slots, Through},
+        schedule::{self, Route, Slots, Through},
         status::{self, Attempt, Outcome},
     },
 };
@@ -231,6 +231,13 @@ fn query(index: usize) -> String {
     query + "'" + &"x".repeat(rest) + "')"
 }
 
+/// The way through a connection that works.
+pub fn route<'a>(measured: &Measured<'_>, connection: &'a BigQueryConnection) -> Route<'a> {
+    let Source::BigQuery(source) = measured.source else { unreachable!("it has a query") };
+    let fingerprint = schedule::fingerprint(measured, source, connection);
+    Ok(Through { connection, fingerprint, ready: true, within_budget: true, changed_at: None })
+}
+
 /// The status after a good sync at `synced`, as it is decided at `now`.
 pub fn synced_status(
     object: &OkrKeyResult,
@@ -241,8 +248,7 @@ pub fn synced_status(
 ) -> MeasuredStatus {
     let unwritten = OkrKeyResult { status: None, ..object.clone() };
     let measured = Measured::try_from(&unwritten).expect("a query");
-    let Source::BigQuery(source) = measured.source else { unreachable!("it has a query") };
-    let route = Ok(Through { connection, ready: true, within_budget: true, changed_at: None });
+    let route = route(&measured, connection);
     let query = LastQuery {
         job_id: Some("job_000000".to_owned()),
         location: Some("US".to_owned()),
@@ -251,7 +257,7 @@ pub fn synced_status(
         duration_ms: 21,
     };
     let attempt = Attempt {
-        fingerprint: schedule::fingerprint(&measured, source, connection),
+        fingerprint: route.as_ref().expect("a connection").fingerprint.clone(),
         refresh: None,
         reconcile_at: None,
         ended: synced,

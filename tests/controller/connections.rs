@@ -5,9 +5,6 @@ use std::time::Duration;
 use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::{Value, json};
 
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::PostParams;
-
 use crate::{
     dry_runs, key_file, reach, runs, stubbed,
     support::{
@@ -85,23 +82,12 @@ async fn a_secret_that_may_not_be_read_is_said() {
     sandbox.apply::<BigQueryConnection>("warehouse", with_key(&stub)).await;
     let user = format!("limited-{}", sandbox.namespace);
     // All that the operator needs in a namespace, but for Secrets.
-    let role = json!({
-        "metadata": {"name": "okr"},
-        "rules": [
-            {"apiGroups": ["okr-operator.dev"], "resources": ["bigqueryconnections", "okrkeyresults"], "verbs": ["get", "list", "watch"]},
-            {"apiGroups": ["okr-operator.dev"], "resources": ["bigqueryconnections/status", "okrkeyresults/status"], "verbs": ["update"]},
-            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
-        ],
-    });
-    let binding = json!({
-        "metadata": {"name": "okr"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "okr"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-    });
-    let role: Role = serde_json::from_value(role).unwrap();
-    let binding: RoleBinding = serde_json::from_value(binding).unwrap();
-    sandbox.api::<Role>().create(&PostParams::default(), &role).await.unwrap();
-    sandbox.api::<RoleBinding>().create(&PostParams::default(), &binding).await.unwrap();
+    let rules = json!([
+        {"apiGroups": ["okr-operator.dev"], "resources": ["bigqueryconnections", "okrkeyresults", "okrobjectives"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["okr-operator.dev"], "resources": ["bigqueryconnections/status", "okrkeyresults/status", "okrobjectives/status"], "verbs": ["update"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+    ]);
+    sandbox.allow(&user, rules).await;
     let _operator = sandbox.operator_through(impersonate(&user, &["system:authenticated"]).await, |_| {});
     let ready = sandbox.await_connection("warehouse", "SecretNotReadable").await;
     assert!(ready.message.contains("the verb get on secrets"), "{}", ready.message);
@@ -277,8 +263,11 @@ async fn a_hundred_key_results_that_start_at_once_make_one_token_request() {
     let mut spec = with_key(&stub);
     spec["limits"] = json!({"maxConcurrentQueries": 100});
     sandbox.apply::<BigQueryConnection>("warehouse", spec).await;
+    let mut spec = reach("SELECT 47");
+    // So that none of the hundred has a slot while this runs.
+    spec["interval"] = json!("168h");
     for index in 0..100 {
-        sandbox.apply::<OkrKeyResult>(&format!("kr-{index}"), reach("SELECT 47")).await;
+        sandbox.apply::<OkrKeyResult>(&format!("kr-{index}"), spec.clone()).await;
     }
     let _operator = sandbox.operator_with(|settings| settings.max_concurrent_syncs = 200);
     for index in 0..100 {

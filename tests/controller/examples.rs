@@ -6,7 +6,7 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use okr_operator::api::{BigQueryConnection, OkrKeyResult};
+use okr_operator::api::{BigQueryConnection, OkrKeyResult, OkrObjective};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -44,6 +44,9 @@ async fn apply(sandbox: &Sandbox) {
             }
             "OkrKeyResult" => {
                 sandbox.api::<OkrKeyResult>().patch(&name, &parameters, &patch(manifest)).await.unwrap();
+            }
+            "OkrObjective" => {
+                sandbox.api::<OkrObjective>().patch(&name, &parameters, &patch(manifest)).await.unwrap();
             }
             _ => {}
         }
@@ -95,6 +98,14 @@ async fn deleting_and_applying_them_again_around_a_restart_ends_in_the_same_stat
         ("broken-on-purpose", "NotStarted None None TableNotFound"),
     ] {
         assert_eq!(first[name], want, "{name}");
+    }
+    for (name, what, percent) in [
+        ("grow-pipeline", "is 40 % of 47 and 60 % of 40", "42.8"),
+        ("healthy-growth", "is 60 % of that and 40 % of 40", "41.68"),
+    ] {
+        sandbox
+            .await_objective(name, what, |status| status.measured.progress_percent.as_deref() == Some(percent))
+            .await;
     }
     let all = ListParams::default();
     sandbox.api::<OkrKeyResult>().delete_collection(&DeleteParams::default(), &all).await.unwrap();

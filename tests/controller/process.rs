@@ -30,7 +30,13 @@ struct Process {
 impl Process {
     fn start(sandbox: &Sandbox, arguments: &[&str]) -> Self {
         let mut child = operator()
-            .args(["run", "--metrics-address=127.0.0.1:0", "--allowed-endpoints=127.0.0.1", "--log-format=json"])
+            .args([
+                "run",
+                "--metrics-address=127.0.0.1:0",
+                "--dashboard-address=off",
+                "--allowed-endpoints=127.0.0.1",
+                "--log-format=json",
+            ])
             .args(arguments)
             .env("OKR_OPERATOR_NAMESPACES", &sandbox.namespace)
             .stderr(Stdio::piped())
@@ -219,6 +225,13 @@ fn what_is_wrong_on_the_command_line_is_said() {
     refused("--log-filter=,,=,", "--log-filter");
     refused("--log-format=xml", "json, text");
     refused("--metrics-address=8080", "--metrics-address");
+    for exposed in ["0.0.0.0:8081", "[::]:8081", "10.0.0.7:8081"] {
+        refused(&format!("--dashboard-address={exposed}"), "add --dashboard-auth=token, or --dashboard-auth=none");
+    }
+    refused("--dashboard-address=8081", "neither an address with a port");
+    refused("--dashboard-auth=password", "token, none");
+    refused("--dashboard-host=okr.example.com:443", "has a port");
+    refused("--dashboard-host=https://okr.example.com", "without scheme and path");
     refused("--max-concurrent-syncs=0", "--max-concurrent-syncs");
     refused("--namespaces=sales,Marketing", "\"Marketing\" is not a name");
     refused("--allowed-endpoints=http://bigquery", "without scheme and path");
@@ -227,4 +240,8 @@ fn what_is_wrong_on_the_command_line_is_said() {
     refused("--lease-name=", "is not a name");
     refused("--interval=1h", "unexpected argument");
     check(&["--metrics-address=127.0.0.1:0"], "/nowhere", 1, "set KUBECONFIG");
+    let nowhere = |arguments: &[&str]| check(arguments, "/nowhere", 1, "set KUBECONFIG");
+    nowhere(&["--dashboard-address=0.0.0.0:8081", "--dashboard-auth=token", "--public-badges"]);
+    nowhere(&["--dashboard-address=[::ffff:127.0.0.1]:8081"]);
+    nowhere(&["--dashboard-address=off", "--dashboard-host=okr.example.com,Dashboard,[fd00::1]"]);
 }

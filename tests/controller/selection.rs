@@ -1,11 +1,8 @@
 //! `--namespaces`: Roles instead of ClusterRoles, and namespaces that are not there yet.
 
-use k8s_openapi::api::{
-    core::v1::Namespace,
-    rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject},
-};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client,
+    Api,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
     core::PartialObjectMeta,
 };
@@ -21,35 +18,14 @@ use crate::{
 };
 
 /// What the operator needs in a namespace of `--namespaces`, as README lists it.
-async fn allow(client: &Client, namespace: &str, user: &str) {
-    let rule = |group: &str, resources: &[&str], verbs: &[&str]| PolicyRule {
-        api_groups: Some(vec![group.to_owned()]),
-        resources: Some(resources.iter().map(|&name| name.to_owned()).collect()),
-        verbs: verbs.iter().map(|&verb| verb.to_owned()).collect(),
-        ..PolicyRule::default()
-    };
-    let metadata = ObjectMeta { name: Some("okr-operator".to_owned()), ..ObjectMeta::default() };
-    let role = Role {
-        metadata: metadata.clone(),
-        rules: Some(vec![
-            rule("okr-operator.dev", &["okrkeyresults", "bigqueryconnections"], &["get", "list", "watch"]),
-            rule("okr-operator.dev", &["okrkeyresults/status", "bigqueryconnections/status"], &["update"]),
-            rule("", &["secrets"], &["get"]),
-            rule("events.k8s.io", &["events"], &["create"]),
-        ]),
-    };
-    let binding = RoleBinding {
-        metadata,
-        role_ref: RoleRef {
-            api_group: "rbac.authorization.k8s.io".to_owned(),
-            kind: "Role".to_owned(),
-            name: "okr-operator".to_owned(),
-        },
-        subjects: Some(vec![Subject { kind: "User".to_owned(), name: user.to_owned(), ..Subject::default() }]),
-    };
-    let create = PostParams::default();
-    Api::<Role>::namespaced(client.clone(), namespace).create(&create, &role).await.unwrap();
-    Api::<RoleBinding>::namespaced(client.clone(), namespace).create(&create, &binding).await.unwrap();
+async fn allow(sandbox: &Sandbox, user: &str) {
+    let rules = json!([
+        {"apiGroups": ["okr-operator.dev"], "resources": ["okrkeyresults", "okrobjectives", "bigqueryconnections"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["okr-operator.dev"], "resources": ["okrkeyresults/status", "okrobjectives/status", "bigqueryconnections/status"], "verbs": ["update"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+    ]);
+    sandbox.allow(user, rules).await;
 }
 
 #[tokio::test]
@@ -57,7 +33,7 @@ async fn roles_suffice_and_a_namespace_that_is_not_there_holds_up_nobody() {
     let (sandbox, stub) = stubbed("selection", Reply::number("INT64", "47")).await;
     let user = format!("operator-{}", sandbox.namespace);
     let late = format!("{}-late", sandbox.namespace);
-    allow(&sandbox.client, &sandbox.namespace, &user).await;
+    allow(&sandbox, &user).await;
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let operator = sandbox.operator_through(impersonate(&user, &[]).await, |settings| {
         settings.namespaces = vec![sandbox.namespace.clone(), late.clone()];
@@ -76,7 +52,7 @@ async fn roles_suffice_and_a_namespace_that_is_not_there_holds_up_nobody() {
     let metadata = ObjectMeta { name: Some(late.clone()), ..ObjectMeta::default() };
     namespaces.create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() }).await.unwrap();
     let second = Sandbox { client: sandbox.client.clone(), namespace: late.clone() };
-    allow(&sandbox.client, &late, &user).await;
+    allow(&second, &user).await;
     second.connect("warehouse", &stub.endpoint()).await;
     second.apply::<OkrKeyResult>("kr", reach("SELECT 48")).await;
     second.await_reason("kr", "Synced").await;

@@ -10,13 +10,13 @@ use okr_operator::domain::{
 use serde_json::json;
 
 use crate::{
-    conditions::brought_to,
+    conditions::{brought_to, reasons_of_measured},
     world::{World, hours, midnight, minutes, noon, seconds, time},
 };
 
 #[test]
 fn an_unchanged_pass_writes_nothing() {
-    for reason in Reason::ALL {
+    for reason in reasons_of_measured() {
         let mut world = brought_to(reason);
         world.decides();
         let written = world.status().clone();
@@ -29,7 +29,7 @@ fn an_unchanged_pass_writes_nothing() {
 
 #[test]
 fn a_pass_that_waits_knows_until_when() {
-    for reason in Reason::ALL {
+    for reason in reasons_of_measured() {
         let mut world = brought_to(reason);
         world.decides();
         match world.pass() {
@@ -75,7 +75,7 @@ fn a_new_one_that_is_held_says_so() {
 
 /// When the usual key result's day is written.
 fn day_pass_of(world: &World, n: i64) -> Timestamp {
-    day_pass(&world.measured(), crate::world::day(n), &jiff::tz::TimeZone::UTC).unwrap()
+    day_pass(world.measured().uid, crate::world::day(n), &jiff::tz::TimeZone::UTC).unwrap()
 }
 
 #[test]
@@ -268,4 +268,14 @@ fn a_whole_life_by_timers_alone() {
     assert_eq!(world.ready_text(), "True PeriodEnded");
     let (attempts, writes) = live(&mut world, 24 * 30);
     assert_eq!((attempts, writes), (0, 0), "what ended stays as it is");
+}
+
+#[test]
+fn what_is_about_to_be_sent_is_not_decided_before() {
+    let mut world = World::new(json!({}));
+    world.measures("47");
+    world.changes(json!({"title": "Another"}));
+    world.wait(hours(1));
+    assert_eq!(world.pass(), Pass::Decide);
+    assert!(matches!(world.pass_at_its_turn(), Pass::Attempt { why: Why::Slot, .. }));
 }

@@ -4,10 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use num_bigint::BigInt;
 use okr_operator::{
     api::{
-        Bytes, Condition, ConnectionChoice, Decimal, Duration, HistoryPoint, LastQuery, MeasuredStatus, OkrStatus, Time,
+        Bytes, Condition, ConnectionChoice, Decimal, Duration, Forecast, ForecastMethod, HistoryPoint, LastQuery,
+        Lifecycle, MeasuredStatus, ObjectiveStatus, OkrStatus, Time,
     },
     domain::{
         Reason,
+        child::{Child, Kind},
         choice::NoConnection,
         history,
         number::{self, Exact},
@@ -22,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::{
     conditions::well_formed,
+    rollups::Tree,
     world::{World, failed, measured, midnight, noon, seconds, time},
 };
 
@@ -73,6 +76,16 @@ fn condition() -> impl Strategy<Value = Condition> {
     )
 }
 
+fn forecast() -> impl Strategy<Value = Forecast> {
+    let day = select(vec![None, Some("0001-01-01"), Some("2026-03-01"), Some("9999-12-31")]);
+    (number_text(), option::of(number_text()), day).prop_map(|(end_value, end_progress_percent, day)| Forecast {
+        end_value,
+        end_progress_percent,
+        reaches_target_on: day.map(|day| okr_operator::api::Date(day.parse().unwrap())),
+        method: ForecastMethod::TheilSen,
+    })
+}
+
 /// A status that anybody may have written.
 fn hostile_status() -> impl Strategy<Value = MeasuredStatus> {
     let statuses = vec![
@@ -87,6 +100,8 @@ fn hostile_status() -> impl Strategy<Value = MeasuredStatus> {
     let text = || option::of(".{0,8}");
     let fingerprint = || option::of(select(vec!["", "of the query", "another"]).prop_map(str::to_owned));
     let point = (moment(), number_text()).prop_map(|(time, value)| HistoryPoint { time: Time(time), value });
+    let ordinary_point =
+        (-60i64..120, number_text()).prop_map(|(day, value)| HistoryPoint { time: Time(noon(day)), value });
     let decided = (
         option::of(select(vec![-1i64, 0, 1, 2, i64::MAX, i64::MIN])),
         option::of(select(statuses.clone())),
@@ -101,14 +116,15 @@ fn hostile_status() -> impl Strategy<Value = MeasuredStatus> {
         (stamp(), stamp()),
         (text(), text()),
         option::of(prop_oneof![0u32..6, Just(u32::MAX)]),
-        vec(point, 0..4),
-        option::of(select(vec!["reach", "", "percent"]).prop_map(str::to_owned)),
+        prop_oneof![3 => vec(point, 0..4), 1 => vec(ordinary_point, 0..30)],
+        option::of(select(vec!["reach", "", "percent", "rollUp"]).prop_map(str::to_owned)),
         vec(condition(), 0..4),
-        any::<bool>(),
+        (any::<bool>(), option::of(forecast())),
     );
     (decided, synced).prop_map(|(decided, synced)| {
         let (observed_generation, okr_status, okr_status_since, computed_status, value, value_time, texts) = decided;
-        let (fingerprints, times, echoes, consecutive_failures, history, history_of, conditions, more) = synced;
+        let (fingerprints, times, echoes, consecutive_failures, history, history_of, conditions, (more, forecast)) =
+            synced;
         MeasuredStatus {
             observed_generation,
             okr_status,
@@ -142,7 +158,7 @@ fn hostile_status() -> impl Strategy<Value = MeasuredStatus> {
             }),
             history,
             history_of,
-            forecast: None,
+            forecast,
             conditions,
         }
     })
@@ -276,6 +292,74 @@ fn is_ordinary(now: Timestamp) -> bool {
     (midnight(-1000)..midnight(1000)).contains(&now)
 }
 
+/// What refers to an objective: key results and objectives that are rolled up from others of them.
+fn any_child() -> impl Strategy<Value = Child> {
+    let standing = vec![
+        None,
+        Some(OkrStatus::NotStarted),
+        Some(OkrStatus::InProgress),
+        Some(OkrStatus::OnTrack),
+        Some(OkrStatus::Behind),
+        Some(OkrStatus::AtRisk),
+        Some(OkrStatus::Postponed),
+        Some(OkrStatus::Closed),
+    ];
+    let lifecycles = vec![Lifecycle::Active, Lifecycle::Active, Lifecycle::Closed, Lifecycle::Postponed];
+    let name = prop_oneof![2 => "[a-c]", 1 => Just("grow".to_owned()), 4 => "[a-z]{1,6}"];
+    (
+        (name, prop::bool::weighted(0.4)),
+        option::of(prop_oneof![0u8..40, 0u8..=100, any::<u8>()]),
+        select(standing),
+        select(lifecycles),
+        option::of(number_text()),
+        (prop::bool::weighted(0.1), any::<bool>()),
+        option::weighted(0.3, moment()),
+    )
+        .prop_map(|((name, is_objective), weight, okr_status, lifecycle, value, (is_baseline, stale), begins)| {
+            Child {
+                kind: if is_objective { Kind::Objective } else { Kind::KeyResult },
+                namespace: "sales".into(),
+                name: name.into(),
+                weight,
+                okr_status,
+                lifecycle,
+                progress: value.filter(|_| !is_objective).and_then(|value| number::parse(&value)),
+                rolled_up: is_objective,
+                is_baseline,
+                begins,
+                stale,
+            }
+        })
+}
+
+/// An objective with hostile status, and objectives below it, in cycles too.
+fn any_tree() -> impl Strategy<Value = Tree> {
+    let parents = prop_oneof![2 => Just("grow"), 1 => select(vec!["a", "b", "c"])];
+    (
+        any_spec(),
+        select(vec!["Progress", "KeyResults"]),
+        hostile_status(),
+        vec((parents, any_child()), 0..12),
+        prop::bool::weighted(0.1),
+        moment(),
+    )
+        .prop_map(|(spec, status_from, measured, children, in_cycle, now)| {
+            let of_roll_up = |field: &str| spec[field].clone();
+            let changes = json!({
+                "period": of_roll_up("period"), "lifecycle": of_roll_up("lifecycle"), "override": of_roll_up("override"),
+                "statusFrom": status_from,
+            });
+            let mut tree = Tree::new(changes, &[]);
+            tree.objective.status = Some(ObjectiveStatus { measured, ..ObjectiveStatus::default() });
+            tree.cycle = in_cycle.then(|| vec!["sales/grow".to_owned()]);
+            tree.now = now;
+            for (parent, child) in children {
+                tree.children.entry(parent.to_owned()).or_default().push(child.into());
+            }
+            tree
+        })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, max_global_rejects: 100_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -354,6 +438,71 @@ proptest! {
                 }
                 Pass::Wait(None) => break,
             }
+        }
+    }
+
+    #[test]
+    fn whatever_the_children_deciding_a_roll_up_twice_changes_nothing(mut tree in any_tree()) {
+        tree.decides();
+        let decided = tree.status().clone();
+        well_formed(&decided.measured, 1);
+        prop_assert_eq!(&tree.next(), &decided);
+        if is_ordinary(tree.now) {
+            let text = serde_json::to_string(&tree.objective).unwrap();
+            tree.objective = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(&tree.next(), tree.status(), "once read back");
+            for _ in 0..5 {
+                match tree.pass() {
+                    Pass::Decide => tree.decides(),
+                    Pass::Wait(Some(moment)) => {
+                        prop_assert!(moment > tree.now);
+                        // At the end of time nothing can be put off.
+                        prop_assume!(is_ordinary(moment));
+                        tree.now = moment;
+                    }
+                    Pass::Wait(None) => break,
+                    Pass::Attempt { .. } => prop_assert!(false, "a roll-up sends nothing"),
+                }
+                prop_assert!(tree.next() == *tree.status() || tree.pass() == Pass::Decide, "nothing is left to a later look");
+            }
+        }
+    }
+
+    #[test]
+    fn progress_is_within_0_and_100_and_contributions_add_up_to_it(tree in any_tree()) {
+        let family = tree.family();
+        let sum = family.sum(tree.now);
+        let hundred = number::integer(100);
+        let Ok(Some(progress)) = &sum.progress else {
+            prop_assert!(sum.children.iter().all(|child| child.share.is_none()));
+            return Ok(());
+        };
+        prop_assert!(*progress >= number::integer(0) && *progress <= hundred);
+        let (mut parts, mut shares) = (number::integer(0), number::integer(0));
+        for (child, (part, of)) in sum.children.iter().filter_map(|child| Some((child, child.share?))) {
+            let share = Exact::new(part.into(), of.into());
+            shares += &share;
+            parts += share * child.progress.clone().unwrap_or_else(|| number::integer(0));
+        }
+        prop_assert_eq!(shares, number::integer(1));
+        prop_assert_eq!(&parts, progress);
+    }
+
+    #[test]
+    fn the_order_of_the_children_does_not_matter(tree in any_tree(), turns in 1usize..12) {
+        let mut other = tree.clone();
+        for children in other.children.values_mut() {
+            children.reverse();
+            let turns = turns.min(children.len());
+            children.rotate_left(turns);
+        }
+        let (a, b) = (tree.next(), other.next());
+        prop_assert_eq!(&a.measured.progress_percent, &b.measured.progress_percent);
+        prop_assert_eq!(&a.measured.okr_status, &b.measured.okr_status);
+        let names: std::collections::HashSet<_> =
+            a.children.iter().map(|child| (&child.kind, &child.name)).collect();
+        if names.len() == a.children.len() {
+            prop_assert_eq!(a, b);
         }
     }
 

@@ -743,8 +743,7 @@ fn a_request_after_the_end_that_cannot_be_served_flips_nothing() {
 #[test]
 fn an_attempt_that_was_not_written_counts_until_something_else_is_asked_for() {
     let counts = |world: &World, attempt: &Attempt| {
-        let fingerprint = world.fingerprint();
-        still_answers(attempt, &world.measured(), &fingerprint, &world.connection, world.now)
+        still_answers(attempt, &world.measured(), world.route().as_ref().unwrap(), world.now)
     };
     let mut world = World::new(json!({"interval": "1h"}));
     let attempt = world.attempt(crate::world::measured("47"));

@@ -9,7 +9,7 @@ use okr_operator::{
         judgement::Gaps,
         measured::Source,
         number::integer,
-        pass::{self, Pass},
+        pass::{self, Pass, Turn},
         schedule::{self, Plan, Route, Slots, Through},
         status::{self, Attempt, Outcome},
     },
@@ -62,7 +62,7 @@ pub fn spec(changes: Value) -> Value {
     spec
 }
 
-fn merge(spec: &mut Value, changes: Value) {
+pub fn merge(spec: &mut Value, changes: Value) {
     let (Value::Object(spec), Value::Object(changes)) = (spec, changes) else { panic!("two objects") };
     for (field, value) in changes {
         match value {
@@ -124,6 +124,7 @@ impl World {
             (Some(none), _) => Err(none.clone()),
             (None, _) => Ok(Through {
                 connection: &self.connection,
+                fingerprint: self.fingerprint(),
                 ready: self.ready,
                 within_budget: self.within_budget,
                 changed_at: self.changed_at,
@@ -140,12 +141,17 @@ impl World {
     }
 
     pub fn pass(&self) -> Pass {
-        pass::pass(&self.measured(), &self.route(), &self.gaps, self.now, self.last_asked, true)
+        pass::pass(&self.measured(), &self.route(), &self.gaps, self.now, self.last_asked, Turn::Soon)
     }
 
     /// The same where what is due has waited for a while.
     pub fn pass_in_queue(&self) -> Pass {
-        pass::pass(&self.measured(), &self.route(), &self.gaps, self.now, self.last_asked, false)
+        pass::pass(&self.measured(), &self.route(), &self.gaps, self.now, self.last_asked, Turn::Later)
+    }
+
+    /// The same where what is due is about to be sent.
+    pub fn pass_at_its_turn(&self) -> Pass {
+        pass::pass(&self.measured(), &self.route(), &self.gaps, self.now, self.last_asked, Turn::Now)
     }
 
     pub fn fingerprint(&self) -> String {

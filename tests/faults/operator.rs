@@ -110,7 +110,13 @@ fn log(user: &str, folder: &Path, start: u32) -> PathBuf {
 fn spawn(user: &str, folder: &Path, arguments: &[String], start: u32) -> Child {
     let log = std::fs::File::create(log(user, folder, start)).unwrap();
     Command::new(env!("CARGO_BIN_EXE_okr-operator"))
-        .args(["run", "--metrics-address=127.0.0.1:0", "--allowed-endpoints=127.0.0.1", "--log-format=json"])
+        .args([
+            "run",
+            "--metrics-address=127.0.0.1:0",
+            "--dashboard-address=off",
+            "--allowed-endpoints=127.0.0.1",
+            "--log-format=json",
+        ])
         .arg("--log-filter=info,okr_operator=debug")
         .args(arguments)
         .env("KUBECONFIG", folder.join(format!("{user}.kubeconfig")))

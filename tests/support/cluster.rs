@@ -9,8 +9,11 @@ use jiff::SignedDuration;
 use k8s_openapi::{
     ByteString,
     api::{
-        core::v1::{Namespace, Secret},
+        authentication::v1::{TokenRequest, TokenRequestSpec},
+        authorization::v1::SubjectAccessReview,
+        core::v1::{Namespace, Secret, ServiceAccount},
         events::v1::Event,
+        rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -21,11 +24,12 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use okr_operator::{
-    api::{BigQueryConnection, Condition, MeasuredStatus, OkrKeyResult, Time, crd},
+    api::{BigQueryConnection, Condition, MeasuredStatus, ObjectiveStatus, OkrKeyResult, OkrObjective, Time, crd},
     bigquery,
     controller::{self, Fatal, Settings, Signals},
     domain::{judgement::Gaps, number::integer},
     metrics::Metrics,
+    view::catalog::Catalog,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -119,6 +123,34 @@ impl Sandbox {
         secrets.create(&PostParams::default(), &secret).await.unwrap();
     }
 
+    /// Allows `user` in this namespace what `rules`, as a Role has them, say, and no more than that.
+    pub async fn allow(&self, user: &str, rules: Value) {
+        let (roles, bindings) = (self.api::<Role>(), self.api::<RoleBinding>());
+        grant(&self.client, Some(&self.namespace), roles, bindings, user, rules).await;
+    }
+
+    /// The same in all namespaces.
+    pub async fn allow_everywhere(&self, user: &str, rules: Value) {
+        let roles: Api<ClusterRole> = Api::all(self.client.clone());
+        let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
+        grant(&self.client, None, roles, bindings, user, rules).await;
+    }
+
+    /// A token of a new ServiceAccount, as `kubectl create token` makes it. RBAC knows it as
+    /// `system:serviceaccount:NAMESPACE:NAME`.
+    pub async fn token(&self, name: &str) -> String {
+        let accounts = self.api::<ServiceAccount>();
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        accounts
+            .create(&PostParams::default(), &ServiceAccount { metadata, ..ServiceAccount::default() })
+            .await
+            .unwrap();
+        let spec = TokenRequestSpec { audiences: Vec::new(), ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
+        answer.status.unwrap().token
+    }
+
     /// A merge patch, as `kubectl patch` or `kubectl annotate` sends it.
     pub async fn patch<K>(&self, name: &str, patch: Value) -> K
     where
@@ -142,6 +174,20 @@ impl Sandbox {
             assert!(Instant::now() < deadline, "waited in vain until {name} {what}; its status is {status:#?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Waits until the objective's status is as `want` says, and returns it.
+    pub async fn await_objective(
+        &self,
+        name: &str,
+        what: &str,
+        want: impl Fn(&ObjectiveStatus) -> bool,
+    ) -> ObjectiveStatus {
+        await_some(&format!("objective {name} {what}"), || async {
+            let status = self.api::<OkrObjective>().get(name).await.unwrap().status.unwrap_or_default();
+            want(&status).then_some(status)
+        })
+        .await
     }
 
     /// Waits until `Ready` shows `reason` for the present generation.
@@ -249,8 +295,10 @@ impl Sandbox {
         let metrics = Arc::new(Metrics::default());
         let signals = Signals::default();
         let shutdown = signals.shutdown.clone();
-        let run = controller::run(client, settings, Arc::clone(&metrics), signals);
-        Operator { metrics, shutdown, task: tokio::spawn(run) }
+        let watching = controller::watch(&client, &settings, &metrics);
+        let catalog = watching.catalog(&signals);
+        let run = controller::run(client, settings, Arc::clone(&metrics), signals, watching);
+        Operator { metrics, catalog, shutdown, task: tokio::spawn(run) }
     }
 }
 
@@ -287,6 +335,50 @@ pub async fn impersonate(user: &str, groups: &[&str]) -> Client {
     Client::try_from(config).unwrap()
 }
 
+/// Waits until the API server has learned of it, which it does by a watch.
+async fn grant<R, B>(
+    client: &Client,
+    namespace: Option<&str>,
+    roles: Api<R>,
+    bindings: Api<B>,
+    user: &str,
+    rules: Value,
+) where
+    R: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    B: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let role = json!({
+        "apiVersion": R::api_version(&()), "kind": R::kind(&()), "metadata": {"name": user}, "rules": rules,
+    });
+    let group = R::group(&());
+    let binding = json!({
+        "apiVersion": B::api_version(&()), "kind": B::kind(&()), "metadata": {"name": user},
+        "roleRef": {"apiGroup": group, "kind": R::kind(&()), "name": user},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    });
+    let ours = PatchParams::apply("tests").force();
+    roles.patch(user, &ours, &Patch::Apply(role)).await.unwrap();
+    bindings.patch(user, &ours, &Patch::Apply(binding)).await.unwrap();
+
+    let last = |list: &Value| list.as_array().unwrap().last().unwrap().clone();
+    let rule = last(&rules);
+    let (resource, verb) = (last(&rule["resources"]), last(&rule["verbs"]));
+    let (resource, subresource) =
+        resource.as_str().unwrap().split_once('/').unwrap_or((resource.as_str().unwrap(), ""));
+    let attributes = json!({
+        "namespace": namespace, "group": last(&rule["apiGroups"]), "resource": resource, "subresource": subresource,
+        "verb": verb,
+    });
+    let review = json!({"metadata": {}, "spec": {"user": user, "resourceAttributes": attributes}});
+    let review: SubjectAccessReview = serde_json::from_value(review).unwrap();
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    await_some(&format!("{user} may {attributes}"), || async {
+        let answer = reviews.create(&PostParams::default(), &review).await.unwrap();
+        answer.status?.allowed.then_some(())
+    })
+    .await;
+}
+
 /// What the API server answers when it fails or refuses.
 pub fn failure(code: StatusCode) -> Response<Body> {
     let status = json!({
@@ -299,6 +391,8 @@ pub fn failure(code: StatusCode) -> Response<Body> {
 /// A running operator.
 pub struct Operator {
     pub metrics: Arc<Metrics>,
+    /// What the dashboard reads.
+    pub catalog: Arc<dyn Catalog>,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), Fatal>>,
 }

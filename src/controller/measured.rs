@@ -1,4 +1,4 @@
-//! The loop of `OkrKeyResult`: gather, decide, apply.
+//! The loop of whatever has a value of its own, key results and objectives with a measure: gather, decide, apply.
 
 use std::{
     collections::HashMap,
@@ -16,21 +16,19 @@ use crate::{
         Measured, Reason, calendar,
         choice::{self, NoConnection, Seeker},
         connection, event, labels,
-        measured::Source,
+        measured::{NotMeasured, Source},
         parameters,
-        pass::{self, Pass},
+        pass::{self, Pass, Turn},
         schedule::{self, How, Plan, Route, Through, Why},
         status::{self, Attempt, Outcome},
     },
 };
 
 use super::{
-    Context,
-    links::Link,
-    lock,
+    Context, Objects, lock,
     queue::{Job, Key, Kind, Lane, Priority},
     reasons,
-    store::is_leaving,
+    store::Keep,
     writes::Unwritten,
 };
 
@@ -40,24 +38,50 @@ const JUST_TAKEN: Duration = Duration::from_secs(1);
 /// What waits for its turn is looked at again this often: behind slow queries its value goes stale and its day ends.
 const WHILE_IN_QUEUE: Duration = Duration::from_secs(60);
 
-/// Decides what is to be done about the key result now, and asks for it. Returns when to look again, if time alone can
-/// change anything.
-pub fn look(key: &Key, context: &Context) -> Option<Duration> {
-    let store = &context.objects.key_results.store;
-    if context.writes.is_outdated(key, store.resource_version(key)) {
-        return None;
+/// A kind whose objects may have a value of their own.
+pub trait Measurable: Keep {
+    /// The object as the decisions see it.
+    fn measured(&self) -> Result<Measured<'_>, NotMeasured>;
+    /// The part of its status that is decided from the value.
+    fn decided(status: &Self::Status) -> &MeasuredStatus;
+    /// Its whole status with that part.
+    fn status_of(key: &Key, decided: MeasuredStatus, context: &Context) -> Self::Status;
+    /// Whether another part of its status is not that of now.
+    fn is_behind(&self, key: &Key, context: &Context) -> bool;
+}
+
+impl Measurable for OkrKeyResult {
+    fn measured(&self) -> Result<Measured<'_>, NotMeasured> {
+        self.try_into()
     }
-    let Some(key_result) = store.get(key).filter(|one| !is_leaving(one)) else {
+
+    fn decided(status: &MeasuredStatus) -> &MeasuredStatus {
+        status
+    }
+
+    fn status_of(_: &Key, decided: MeasuredStatus, _: &Context) -> MeasuredStatus {
+        decided
+    }
+
+    fn is_behind(&self, _: &Key, _: &Context) -> bool {
+        false
+    }
+}
+
+/// Decides what is to be done about the object now, and asks for it. Returns when to look again, if time alone can change
+/// anything.
+pub fn look<K: Measurable>(key: &Key, context: &Context) -> Option<Duration> {
+    let Some(object) = context.current::<K>(key) else {
         // Gone, on its way out, or not to be understood any more: nothing is wanted for it.
         context.forget(key);
         return None;
     };
     let now = crate::clock::now();
-    if let Some(wait) = context.writes.left_alone(key, &key_result.metadata, now) {
+    if let Some(wait) = context.writes.left_alone(key, object.meta(), now) {
         return Some(wait);
     }
     let connections = context.all_connections();
-    let (measured, route) = gather(context, &key_result, &connections)?;
+    let (measured, route) = gather(context, key, &object, &connections)?;
     if let Some(running) = context.queue.running(key) {
         let Some(query) = running.query else {
             // A worker has just taken it, and may send what it saw before this change.
@@ -69,8 +93,12 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
         return None;
     }
     // Not all that is due is sent soon: what waits is decided for itself once it has waited for a while.
-    let soon = context.queue.waits_since(key).is_none_or(|since| since.elapsed() < WHILE_IN_QUEUE);
-    match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), soon) {
+    let waits_long = context.queue.waits_since(key).is_some_and(|since| since.elapsed() >= WHILE_IN_QUEUE);
+    let turn = if waits_long { Turn::Later } else { Turn::Soon };
+    match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), turn) {
+        Pass::Wait(_) if object.is_behind(key, context) => {
+            context.queue.push(key.clone(), Lane::Unlimited, None, Priority::Asked);
+        }
         Pass::Decide => context.queue.push(key.clone(), Lane::Unlimited, None, Priority::Asked),
         Pass::Attempt { why, .. } => {
             let (lane, limit) = lane(&route);
@@ -84,54 +112,52 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
     Some(WHILE_IN_QUEUE)
 }
 
-/// Takes a key result from the queue: runs its query if one is due, and writes what that and the day make of its status.
-pub async fn work(job: &Job, context: &Context) {
-    let Some(key_result) = context.key_result(&job.key) else { return };
-    let attempt = match attempt(job, context, &key_result).await {
+/// Takes an object from the queue: runs its query if one is due, and writes what that and the day make of its status.
+pub async fn work<K: Measurable>(job: &Job, context: &Context) {
+    let Some(mut object) = context.current::<K>(&job.key) else { return };
+    let attempt = match attempt(job, context, &object).await {
         Tried::NotNow => return,
         Tried::NotNeeded => None,
         Tried::Done(attempt) => Some(attempt),
     };
     // While the query ran the object may have changed: a new target counts at once, a new query makes this answer void,
     // and an object made anew under the name starts afresh.
-    let uid = key_result.metadata.uid;
-    let Some(mut key_result) = context.key_result(&job.key).filter(|now| now.metadata.uid == uid) else { return };
+    if !context.store::<K>().is_at(&job.key, object.meta().resource_version.as_deref()) {
+        let is_same = |now: &K| now.meta().uid == object.meta().uid;
+        let Some(now) = context.current(&job.key).filter(is_same) else { return };
+        object = now;
+    }
     loop {
-        let Some(status) = decide(context, &key_result, attempt.as_ref()) else { return };
-        match context.writes.status(&job.key, &key_result, &status).await {
-            Ok(()) => return tell(context, &key_result, &status).await,
+        let Some(status) = decide(context, &job.key, &object, attempt.as_ref()) else { return };
+        match context.write(&job.key, &mut object, status).await {
+            Ok(before) => return tell(context, &object, before.as_ref()).await,
             Err(Unwritten::Gone | Unwritten::Deposed) => return,
-            Err(Unwritten::Refused) => return context.unwritten.keep(&job.key, &key_result, attempt),
-            // It was written before, and only the answer to that was lost.
-            Err(Unwritten::Changed(newer)) if newer.status.as_ref() == Some(&status) => {
-                return tell(context, &key_result, &status).await;
-            }
-            Err(Unwritten::Changed(newer)) => key_result = *newer,
+            Err(Unwritten::Refused) => return context.unwritten.keep(&job.key, &object, attempt),
+            Err(Unwritten::Changed(newer)) => object = *newer,
         }
     }
 }
 
 /// The status to write; None where nothing changes, or where the attempt is not the object's any more.
-fn decide(context: &Context, key_result: &OkrKeyResult, attempt: Option<&Attempt>) -> Option<MeasuredStatus> {
+fn decide<K: Measurable>(context: &Context, key: &Key, object: &K, attempt: Option<&Attempt>) -> Option<K::Status> {
     let connections = context.all_connections();
-    let (measured, route) = gather(context, key_result, &connections)?;
+    let (measured, route) = gather(context, key, object, &connections)?;
     let now = crate::clock::now();
     if attempt.is_some_and(|attempt| !is_wanted(&attempt.fingerprint, &measured, &route, now)) {
         return None;
     }
-    let status = status::next(&measured, &route, attempt, &context.settings.gaps, now);
-    (status != *measured.status).then_some(status)
+    let decided = status::next(&measured, &route, attempt, &context.settings.gaps, now);
+    (decided != *measured.status || object.is_behind(key, context)).then(|| K::status_of(key, decided, context))
 }
 
-/// Has the connections counted that the key result took to or left.
-fn count_links(context: &Context, key_result: &OkrKeyResult, status: &MeasuredStatus) {
-    let before = key_result.status.as_ref().and_then(|status| status.connection.as_ref());
-    if before == status.connection.as_ref() {
+/// Has the connections counted that something took to or left.
+fn count_links(context: &Context, before: Option<&ConnectionChoice>, now: Option<&ConnectionChoice>) {
+    if before == now {
         return;
     }
-    for ConnectionChoice { namespace, name, uid: _ } in before.into_iter().chain(&status.connection) {
+    for ConnectionChoice { namespace, name, uid: _ } in before.into_iter().chain(now) {
         let key = Key { kind: Kind::Connection, namespace: namespace.clone(), name: name.clone() };
-        if let Some(connection) = context.connection(&key) {
+        if let Some(connection) = context.current::<BigQueryConnection>(&key) {
             let now = crate::clock::now();
             context.links.change(&connection, |link| link.links_changed_at.get_or_insert(now).to_owned());
             context.wake(key);
@@ -139,57 +165,61 @@ fn count_links(context: &Context, key_result: &OkrKeyResult, status: &MeasuredSt
     }
 }
 
-async fn tell(context: &Context, key_result: &OkrKeyResult, status: &MeasuredStatus) {
-    count_links(context, key_result, status);
-    let before = key_result.status.clone().unwrap_or_default();
-    context.writes.tell(key_result, event::transitions(&before, status)).await;
+/// Tells of what was written over `before`.
+pub async fn tell<K: Measurable>(context: &Context, object: &K, before: Option<&K::Status>) {
+    let (before, Some(status)) = (before.map(K::decided), object.status().map(K::decided)) else { return };
+    count_links(context, before.and_then(|before| before.connection.as_ref()), status.connection.as_ref());
+    let transitions = event::transitions(before.unwrap_or(&MeasuredStatus::default()), status);
+    context.writes.tell(object, transitions).await;
 }
 
-/// The key result and its way to BigQuery. None while its connection was not looked at as it is now, which is told of once it was.
-fn gather<'a>(
+/// The object and its way to BigQuery. None while its connection was not looked at as it is now, which is told of once it
+/// was.
+fn gather<'a, K: Measurable>(
     context: &Context,
-    key_result: &'a OkrKeyResult,
+    key: &Key,
+    object: &'a K,
     connections: &'a [Arc<BigQueryConnection>],
 ) -> Option<(Measured<'a>, Route<'a>)> {
-    let measured = match Measured::try_from(key_result) {
+    let mut measured = match object.measured() {
         Ok(measured) => measured,
         Err(error) => {
-            tracing::warn!(namespace = key_result.namespace(), name = key_result.name_any(), %error, "left alone");
+            tracing::warn!(kind = %K::kind(&()), namespace = key.namespace, name = key.name, %error, "left alone");
             return None;
         }
     };
+    let Objects { tree, .. } = &*context.objects;
+    if measured.objective.is_some() {
+        measured.objective_problem = tree.problem(key, &context.labels());
+    }
+    if K::KIND == Kind::Objective {
+        measured.idle_children = tree.child_count(key, &context.labels());
+    }
     let Source::BigQuery(source) = measured.source else {
         let none = NoConnection { reason: Reason::Manual, message: String::new() };
         return Some((measured, Err(none)));
     };
     let labels = context.namespace_labels(measured.namespace);
     let kept = measured.status.connection.as_ref();
-    let seeker = Seeker { namespace: measured.namespace, labels: labels.as_ref(), source, kept };
+    let seeker = Seeker { namespace: measured.namespace, labels: labels.as_deref(), source, kept };
     let connections: Vec<&BigQueryConnection> = connections.iter().map(AsRef::as_ref).collect();
     match choice::choose(seeker, &connections, &context.settings.shared_connection_namespaces) {
         Err(none) => Some((measured, Err(none))),
         Ok(connection) => {
-            let link = context.links.of(connection);
-            let is_known = link.knows(connection) || connection.spec.is_suspended();
-            is_known.then(|| (measured, Ok(through(connection, &link, crate::clock::now()))))
+            let budget = connection.spec.maximum_bytes_per_day();
+            let now = crate::clock::now();
+            context.links.change(connection, |link| {
+                let is_known = link.knows(connection) || connection.spec.is_suspended();
+                let through = Through {
+                    connection,
+                    fingerprint: schedule::fingerprint(&measured, source, connection),
+                    ready: link.is_ready(),
+                    within_budget: budget.is_none_or(|budget| connection::bytes_of_day(&link.known, now) < budget.0),
+                    changed_at: link.changed_at,
+                };
+                is_known.then_some((measured, Ok(through)))
+            })
         }
-    }
-}
-
-fn through<'a>(connection: &'a BigQueryConnection, link: &Link, now: Timestamp) -> Through<'a> {
-    let budget = connection.spec.maximum_bytes_per_day();
-    Through {
-        connection,
-        ready: link.is_ready(),
-        within_budget: budget.is_none_or(|budget| connection::bytes_of_day(&link.known, now) < budget.0),
-        changed_at: link.changed_at,
-    }
-}
-
-fn current_fingerprint(measured: &Measured<'_>, route: &Route<'_>) -> Option<String> {
-    match (measured.source, route) {
-        (Source::BigQuery(source), Ok(through)) => Some(schedule::fingerprint(measured, source, through.connection)),
-        (Source::BigQuery(_), Err(_)) | (Source::Manual(_), _) => None,
     }
 }
 
@@ -199,7 +229,8 @@ fn is_wanted(fingerprint: &str, measured: &Measured<'_>, route: &Route<'_>, now:
         schedule::plan(measured, route, now, None),
         Plan::Hold { reason: Reason::Closed | Reason::Postponed | Reason::Suspended | Reason::ConnectionSuspended, .. }
     );
-    current_fingerprint(measured, route).as_deref() == Some(fingerprint) && !rests
+    let present = route.as_ref().ok().map(|through| through.fingerprint.as_str());
+    present == Some(fingerprint) && !rests
 }
 
 fn lane(route: &Route<'_>) -> (Lane, Option<usize>) {
@@ -228,13 +259,13 @@ enum Tried {
 }
 
 /// Runs the query if one is due.
-async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tried {
+async fn attempt<K: Measurable>(job: &Job, context: &Context, object: &K) -> Tried {
     let connections = context.all_connections();
-    let Some((measured, route)) = gather(context, key_result, &connections) else { return Tried::NotNow };
+    let Some((measured, route)) = gather(context, &job.key, object, &connections) else { return Tried::NotNow };
     let now = crate::clock::now();
     // Its turn in the lane of its connection has come, or it has been decided that it waits too long for that.
-    let soon = job.lane != Lane::Unlimited;
-    let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), soon);
+    let turn = if job.lane == Lane::Unlimited { Turn::Later } else { Turn::Now };
+    let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), turn);
     let (at, why, how) = match pass {
         Pass::Wait(_) => return Tried::NotNow,
         Pass::Decide => return Tried::NotNeeded,
@@ -246,10 +277,9 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     }
     let (Source::BigQuery(source), Ok(through)) = (measured.source, route) else { return Tried::NotNow };
     let Some(client) = context.links.of(through.connection).client else { return Tried::NotNow };
-    let fingerprint = schedule::fingerprint(&measured, source, through.connection);
-    job.runs(measured.uid, &fingerprint);
+    job.runs(measured.uid, &through.fingerprint);
     if let Some(unwritten) = context.unwritten.take(&job.key, &measured)
-        && schedule::still_answers(&unwritten, &measured, &fingerprint, through.connection, now)
+        && schedule::still_answers(&unwritten, &measured, &through, now)
     {
         return Tried::Done(unwritten);
     }
@@ -271,7 +301,7 @@ async fn attempt(job: &Job, context: &Context, key_result: &OkrKeyResult) -> Tri
     };
     count(context, &outcome);
     Tried::Done(Attempt {
-        fingerprint,
+        fingerprint: through.fingerprint,
         refresh: measured.refresh.map(str::to_owned),
         reconcile_at: measured.reconcile_at.map(str::to_owned),
         ended: crate::clock::now(),
@@ -426,9 +456,9 @@ fn count(context: &Context, outcome: &Outcome) {
 pub struct UnwrittenAttempts(Mutex<HashMap<Key, (String, Attempt)>>);
 
 impl UnwrittenAttempts {
-    fn keep(&self, key: &Key, key_result: &OkrKeyResult, attempt: Option<Attempt>) {
+    fn keep(&self, key: &Key, object: &impl ResourceExt, attempt: Option<Attempt>) {
         let good = attempt.filter(|attempt| matches!(attempt.outcome, Outcome::Measured { .. }));
-        if let (Some(uid), Some(attempt)) = (key_result.uid(), good) {
+        if let (Some(uid), Some(attempt)) = (object.uid(), good) {
             lock(&self.0).insert(key.clone(), (uid, attempt));
         }
     }

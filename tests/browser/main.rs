@@ -1,0 +1,7 @@
+//! The dashboard as a reader meets it: in Chromium, which `dev/browser` installs. Pictures are in target/screenshots.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod browser;
+mod login;
