@@ -192,7 +192,7 @@ async fn what_fails_and_what_is_stale_say_why() {
         "Failing: TableNotFound . There is no table sales.leads.",
         "Stale: Stale . The value is two intervals old.",
         "Value read 9 hours ago",
-        "The key result is suspended; nothing is sent.",
+        "It is suspended; nothing is sent.",
         "1 Failing",
         "1 Stale",
     ] {
