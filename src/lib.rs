@@ -1,6 +1,6 @@
 //! okr-operator: objectives and key results as Kubernetes resources, their numbers from BigQuery.
 //!
-//! Dependencies point one way: `api <- domain <- controller`, with `bigquery` beside them.
+//! Dependencies point one way: `api <- domain <- {controller, view}`, with `bigquery` beside them and `dashboard` on `view`.
 //!
 //! | to find | look in |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | where a query is sent | [`bigquery`] (`client.rs`) |
 //! | where a status is written | `controller/apply.rs`, the only module that writes to the API server |
 //! | which of several replicas works | [`controller::leadership`] |
+//! | what people are shown of objects | [`view`], and [`dashboard`] for its pages |
 //! | who may see what of the dashboard | [`dashboard::gate`] |
 //! | how it all runs | [`controller`] |
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     api::{OkrStatus, Time},
     view::{
-        row::{Row, Source},
+        row::{Row, Source, TroubleKind},
         words,
     },
 };
@@ -88,7 +88,7 @@ impl<'a> Shown<'a> {
             value: row.value.as_deref().map(|value| words::cut(&words::number(value), TITLE)),
             target: row.target_text.as_deref().map(|target| words::cut(&words::number(target), TITLE)),
             unit: row.unit.as_deref().map(|unit| words::cut(unit, TITLE)).unwrap_or_default(),
-            explanation: row.explanation.as_deref().map(|text| words::cut(&words::number(text), PARAGRAPH)),
+            explanation: explanation(row),
             connection: connection.map(|name| words::cut(name, TITLE)),
             is_manual: row.source == Source::Manual,
             is_big_query: matches!(row.source, Source::BigQuery { .. }),
@@ -108,9 +108,8 @@ impl<'a> Shown<'a> {
                 .map(|trouble| ShownTrouble {
                     word: trouble.kind.word(),
                     class: match trouble.kind {
-                        crate::view::row::TroubleKind::Unreadable | crate::view::row::TroubleKind::Failing => "failing",
-                        crate::view::row::TroubleKind::Stale => "stale",
-                        crate::view::row::TroubleKind::Waiting => "waiting",
+                        TroubleKind::Unreadable | TroubleKind::Failing => "failing",
+                        TroubleKind::Stale => "stale",
                     },
                     reason: &trouble.reason,
                     message: words::cut(&trouble.message, PARAGRAPH),
@@ -140,4 +139,15 @@ fn bar(row: &Row) -> Option<Bar> {
         expected: expected.and_then(clamped),
         label,
     })
+}
+
+fn explanation(row: &Row) -> Option<String> {
+    match &row.explanation {
+        // As it stands: it may quote people, and their 2026 is no 2,026.
+        Some(text) => Some(words::cut(text, PARAGRAPH)),
+        None if row.troubles.is_empty() && row.last_sync_time.is_none() => {
+            Some("The operator has not looked at it yet.".to_owned())
+        }
+        None => None,
+    }
 }

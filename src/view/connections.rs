@@ -65,7 +65,7 @@ fn row(json: &[u8]) -> ConnectionRow {
                 project_id: None,
                 principal: None,
                 ready: "Unknown".to_owned(),
-                reason: Some("Unreadable".to_owned()),
+                reason: Some("InvalidObject".to_owned()),
                 message: Some(format!("This object does not fit the kind BigQueryConnection: {}", broken.problem)),
                 linked_key_results: None,
                 bytes_today: None,

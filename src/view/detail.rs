@@ -6,10 +6,10 @@ use serde::Serialize;
 use crate::{
     api::{
         BigQueryConnection, BigQuerySource, CheckIn, ChildStatus, Condition, Expected, Forecast, GROUP, LastQuery,
-        Link, Manual, Measure, MeasuredStatus, OkrKeyResult, OkrObjective, Percent, Period, Thresholds,
+        Link, Manual, Measure, MeasuredStatus, OkrKeyResult, OkrObjective, OkrStatus, Percent, Period, Thresholds,
     },
     domain::{
-        calendar,
+        calendar, forecast,
         judgement::Gaps,
         number::{self, two_places},
     },
@@ -149,7 +149,7 @@ fn more(
     let measure = common.measure.unwrap_or(&rolled_up);
     let gaps = Gaps::of(common.thresholds.as_ref(), operator);
     let history = common.status.map(|status| status.history.as_slice()).unwrap_or_default();
-    let forecast = forecast(common);
+    let forecast = forecast(row, common);
     let period = common.period.as_ref();
     let expected = common.expected.as_ref();
     let drawn = Drawn { measure, history, period, expected, gaps: &gaps, forecast: forecast.as_ref(), now };
@@ -173,9 +173,17 @@ fn more(
     }
 }
 
-/// Where the history leads.
-fn forecast(common: &Common<'_>) -> Option<Forecast> {
-    common.status?.forecast.clone()
+/// Where the history leads. Nothing goes on in what is closed or postponed.
+fn forecast(row: &Row, common: &Common<'_>) -> Option<Forecast> {
+    let period = common.period.as_ref()?;
+    if matches!(row.okr_status, OkrStatus::Closed | OkrStatus::Postponed) {
+        return None;
+    }
+    let (zone, history) = (calendar::zone(Some(period))?, &common.status?.history);
+    match common.measure {
+        Some(measure) => forecast::forecast(history, measure, period, &zone),
+        None => forecast::of_roll_up(history, period, &zone),
+    }
 }
 
 /// The numbers behind the status, in the order in which they follow from one another.

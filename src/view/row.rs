@@ -10,7 +10,7 @@ use crate::{
     api::{BigQueryConnection, OkrKeyResult, OkrStatus, Time},
     domain::{
         Measured, calendar,
-        conditions::{FRESH, READY, RECONCILING, Truth},
+        conditions::{FRESH, READY, Truth},
         explanation::{self, Facts},
         judgement::{self, Gaps},
         number, progress,
@@ -126,8 +126,6 @@ pub enum TroubleKind {
     Failing,
     /// Its number is older than it should be, or that of another query.
     Stale,
-    /// A sync is outstanding, or waits for something.
-    Waiting,
 }
 
 impl TroubleKind {
@@ -136,7 +134,6 @@ impl TroubleKind {
             TroubleKind::Unreadable => "Unreadable",
             TroubleKind::Failing => "Failing",
             TroubleKind::Stale => "Stale",
-            TroubleKind::Waiting => "Waiting",
         }
     }
 }
@@ -145,7 +142,7 @@ impl TroubleKind {
 pub fn worst_trouble(status: &Status<'_>) -> Option<TroubleKind> {
     let is = |kind: &str, truth: Truth| status.condition(kind).is_some_and(|found| &*found.status == truth.name());
     if is(READY, Truth::False) {
-        Some(if is(RECONCILING, Truth::True) { TroubleKind::Waiting } else { TroubleKind::Failing })
+        Some(TroubleKind::Failing)
     } else if is(FRESH, Truth::False) {
         Some(TroubleKind::Stale)
     } else {
@@ -154,13 +151,11 @@ pub fn worst_trouble(status: &Status<'_>) -> Option<TroubleKind> {
 }
 
 fn troubles(status: &Status<'_>) -> Vec<Trouble> {
-    let worst = worst_trouble(status);
     let of = |kind: &str, trouble: TroubleKind| {
         let found = status.condition(kind).filter(|found| &*found.status == Truth::False.name())?;
         Some(Trouble { kind: trouble, reason: found.reason.to_string(), message: found.message.to_string() })
     };
-    let ready = of(READY, worst.unwrap_or(TroubleKind::Failing));
-    ready.into_iter().chain(of(FRESH, TroubleKind::Stale)).collect()
+    of(READY, TroubleKind::Failing).into_iter().chain(of(FRESH, TroubleKind::Stale)).collect()
 }
 
 impl Row {
@@ -222,7 +217,7 @@ impl Row {
             "This object does not fit the kind {}, so nothing else can be said about it: {problem}",
             kind.name()
         );
-        let trouble = Trouble { kind: TroubleKind::Unreadable, reason: "Unreadable".to_owned(), message };
+        let trouble = Trouble { kind: TroubleKind::Unreadable, reason: "InvalidObject".to_owned(), message };
         Self {
             kind,
             title: if name.is_empty() { "(without a name)".to_owned() } else { name.clone() },

@@ -92,7 +92,7 @@ pub fn bytes(count: u64) -> String {
         return counted(count, "byte");
     }
     let power = (count.ilog2() / 10).min(6);
-    let tenths = u128::from(count) * 10 >> (10 * power);
+    let tenths = (u128::from(count) * 10) >> (10 * power);
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[power as usize - 1])
 }
 

@@ -125,9 +125,22 @@ async fn an_objective_lists_what_counts_for_it() {
 
 #[tokio::test]
 async fn a_forecast_is_said_and_dashed() {
-    let forecast = json!({"endValue": "4321", "endProgressPercent": "86.42", "method": "TheilSen"});
-    let site = site([key_result("sales", "leads", json!({"status": {"forecast": forecast}}))]);
-    let page = site.page("/keyresults/sales/leads").await;
+    // Fifty a day, for twelve days of 91.
+    let history: Vec<_> = (1..=12)
+        .map(|day| json!({"time": format!("2026-11-{day:02}T00:00:00Z"), "value": (1000 + 50 * day).to_string()}))
+        .collect();
+    let object = |change| {
+        let mut object = key_result("sales", "leads", json!({"status": {"history": history}}));
+        crate::world::merge(&mut object, change);
+        site([object])
+    };
+    let page = object(json!({})).page("/keyresults/sales/leads").await;
     assert!(page.contains("<polyline class=\"forecast\""));
-    assert!(words(&page).contains("If it goes on as it did: 4,321 leads at the end, which is 86.42 % progress."));
+    assert!(
+        words(&page).contains("If it goes on as it did: 4,100 leads at the end, which is 82 % progress."),
+        "{}",
+        words(&page)
+    );
+    let closed = object(json!({"spec": {"lifecycle": "Closed"}, "status": {"okrStatus": "Closed"}}));
+    assert!(!closed.page("/keyresults/sales/leads").await.contains("<polyline class=\"forecast\""));
 }

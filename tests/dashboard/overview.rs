@@ -22,7 +22,7 @@ async fn a_row_says_how_far_how_far_it_should_be_why_and_when() {
         "2,350 leads target 5,000",
         "Warehouse EU",
         "Last sync 1 hour ago , next in 12 minutes",
-        "2,350 of 5,000 leads is 47 % progress, where 49.45 % is expected on 2026-11-15: 2.45 points behind",
+        "2350 of 5000 leads is 47 % progress, where 49.45 % is expected on 2026-11-15: 2.45 points behind",
     ] {
         assert!(said.contains(part), "{part} is not in: {said}");
     }
@@ -159,7 +159,7 @@ async fn one_object_that_cannot_be_read_says_so_and_takes_no_other_with_it() {
     let said = words(&page);
     assert_eq!(titles(&page).len(), 5, "{said}");
     assert!(said.contains("Title of leads"), "{said}");
-    assert!(said.contains("Unreadable: Unreadable . This object does not fit the kind OkrKeyResult"), "{said}");
+    assert!(said.contains("Unreadable: InvalidObject . This object does not fit the kind OkrKeyResult"), "{said}");
     assert!(said.contains("missing field `measure`") && said.contains("Splendid"), "{said}");
     assert!(said.contains("4 Failing"), "{said}");
     assert_eq!(titles(&site.page("/?status=Failing").await).len(), 4);
@@ -192,7 +192,7 @@ async fn what_fails_and_what_is_stale_say_why() {
         "Failing: TableNotFound . There is no table sales.leads.",
         "Stale: Stale . The value is two intervals old.",
         "Value read 9 hours ago",
-        "The key result is suspended; nothing is sent.",
+        "It is suspended; nothing is sent.",
         "1 Failing",
         "1 Stale",
     ] {
@@ -222,7 +222,7 @@ async fn a_status_of_yesterday_is_decided_for_today() {
     assert!(said.contains("Behind Title of leads sales · growth-team Progress 49 %, expected 49.45 %"), "{said}");
     assert!(
         said.contains(
-            "2,450 of 5,000 leads is 49 % progress, where 49.45 % is expected on 2026-11-15: 0.45 points behind"
+            "2450 of 5000 leads is 49 % progress, where 49.45 % is expected on 2026-11-15: 0.45 points behind"
         ),
         "{said}"
     );
@@ -306,4 +306,16 @@ async fn an_empty_and_an_unlisted_catalog_say_so() {
     assert!(said.contains("There is no objective and no key result yet."), "{said}");
     let said = words(&over(Objects::new([]).unlisted()).page("/").await);
     assert!(said.contains("not everything is shown yet") && !said.contains("There is no objective"), "{said}");
+}
+
+#[tokio::test]
+async fn what_nobody_has_looked_at_yet_says_so() {
+    let site = site([
+        key_result("sales", "leads", json!({"status": null})),
+        objective("sales", "grow", json!({"status": null})),
+    ]);
+    let said = words(&site.page("/").await);
+    assert_eq!(said.matches("The operator has not looked at it yet.").count(), 2, "{said}");
+    assert!(said.contains("Not Started Title of leads") && said.contains("no value yet target 5,000"), "{said}");
+    assert!(site.page("/keyresults/sales/leads").await.contains("None yet: the operator has not looked at it."));
 }
