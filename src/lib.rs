@@ -17,6 +17,7 @@
 
 pub mod api;
 pub mod bigquery;
+mod causes;
 mod clock;
 pub mod config;
 pub mod controller;

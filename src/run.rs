@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    bigquery,
+    bigquery, causes,
     config::{DashboardAddress, DashboardAuth, LogFormat, RunArguments},
     controller::{
         self, Settings, Signals, Watching,
@@ -58,7 +58,7 @@ pub fn main(arguments: RunArguments) -> ExitCode {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("okr-operator: {}", controller::chain(error));
+    eprintln!("okr-operator: {}", causes::chain(error));
     ExitCode::FAILURE
 }
 

@@ -36,9 +36,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::hash;
 
+use crate::causes::chain;
+
 use super::{
     apply::{self, ApplyError},
-    chain, lock,
+    lock,
     store::resource_version,
 };
 

@@ -19,12 +19,12 @@ use kube::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::{causes::chain, metrics::Metrics};
 
 use super::{
     Fatal,
     agenda::Agenda,
-    chain, lock,
+    lock,
     queue::Key,
     store::{Arrived, Keep, Store},
 };

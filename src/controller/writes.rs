@@ -11,11 +11,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, Resource, ResourceExt, api::ObjectMeta, core::NamespaceResourceScope};
 
-use crate::{domain::event::Transition, metrics::Metrics};
+use crate::{causes::chain, domain::event::Transition, metrics::Metrics};
 
 use super::{
     apply::{self, ApplyError},
-    chain,
     leadership::Reign,
     lock,
     queue::Key,

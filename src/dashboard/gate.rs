@@ -203,7 +203,7 @@ pub fn unavailable(at: &Uri, error: &ReviewError) -> Response {
 }
 
 fn log(error: &ReviewError) {
-    tracing::warn!(error = crate::controller::chain(error), "a token of the dashboard could not be reviewed");
+    tracing::warn!(error = crate::causes::chain(error), "a token of the dashboard could not be reviewed");
 }
 
 fn soon(mut response: Response) -> Response {
