@@ -34,9 +34,7 @@ use kube::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::hash;
-
-use crate::causes::chain;
+use crate::{causes::chain, domain::hash};
 
 use super::{
     apply::{self, ApplyError},

@@ -1,6 +1,6 @@
 //! A chart drawn as SVG: where each thing lies on a sheet of fixed size, which the page scales.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 use crate::view::{
     chart::{Chart, Place},
@@ -49,7 +49,7 @@ pub struct Tick {
 impl Plot {
     /// `title` and `unit` are those of the object.
     pub fn new(chart: &Chart, unit: &str) -> Self {
-        let Chart { times, values, points, expected, zones, target, forecast, now } = chart;
+        let Chart { times, zone: time_zone, values, points, expected, zones, target, forecast, now } = chart;
         let x = |time: f64| (time - times.0) / (times.1 - times.0) * WIDTH;
         let y = |value: f64| (values.1 - value) / (values.1 - values.0) * HEIGHT;
         let line = |places: &[Place]| {
@@ -87,7 +87,10 @@ impl Plot {
                 .into_iter()
                 .map(|(value, text)| Tick { at: format!("{:.1}", y(value)), text })
                 .collect(),
-            days: days(*times).into_iter().map(|(time, text)| Tick { at: format!("{:.1}", x(time)), text }).collect(),
+            days: days(*times, time_zone)
+                .into_iter()
+                .map(|(time, text)| Tick { at: format!("{:.1}", x(time)), text })
+                .collect(),
             label,
         }
     }
@@ -120,10 +123,13 @@ fn rules((low, high): (f64, f64)) -> Vec<(f64, String)> {
         .collect()
 }
 
-/// Five moments over a range.
-fn days((first, last): (f64, f64)) -> Vec<(f64, String)> {
+/// Five moments over a range, in the zone of the period: its first day is the first.
+fn days((first, last): (f64, f64), zone: &TimeZone) -> Vec<(f64, String)> {
     let format = if last - first < 5.0 * 86_400.0 { "%b %-d, %H:%M" } else { "%b %-d" };
     let moments = (0..5).map(|index| first + (last - first) * f64::from(index) / 4.0);
-    let text = |time: f64| Timestamp::from_second(time as i64).ok().map(|time| time.strftime(format).to_string());
+    let text = |time: f64| {
+        let time = Timestamp::from_second(time as i64).ok()?.to_zoned(zone.clone());
+        Some(time.strftime(format).to_string())
+    };
     moments.filter_map(|time| Some((time, text(time)?))).collect()
 }

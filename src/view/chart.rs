@@ -20,6 +20,8 @@ pub type Place = (f64, f64);
 pub struct Chart {
     /// The first and last second shown.
     pub times: (f64, f64),
+    /// Where its days begin and end.
+    pub zone: TimeZone,
     /// The least and the greatest value shown.
     pub values: (f64, f64),
     pub points: Vec<Point>,
@@ -112,7 +114,7 @@ pub fn chart(drawn: &Drawn<'_>) -> Option<Chart> {
     };
     let now = Some(seconds(drawn.now)).filter(|now| (times.0..=times.1).contains(now));
     let target = way.map(|(_, target)| target);
-    Some(Chart { times, values, points, expected, zones, target, forecast, now })
+    Some(Chart { times, zone, values, points, expected, zones, target, forecast, now })
 }
 
 const DAY: f64 = 86_400.0;

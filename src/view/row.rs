@@ -290,7 +290,8 @@ fn source(brief: &Brief<'_>, own_namespace: &str, connections: &Connections) -> 
 fn rest(reason: &str) -> Option<String> {
     let reason = Reason::from_name(reason)?;
     // The status says the others itself.
-    let told = matches!(reason, Reason::Manual | Reason::NotStarted | Reason::Closed | Reason::Postponed);
+    let told =
+        matches!(reason, Reason::Manual | Reason::NotStarted | Reason::Closed | Reason::Postponed | Reason::RolledUp);
     (reason.class() == Class::Rest && !told).then(|| reason.sentence().to_owned())
 }
 

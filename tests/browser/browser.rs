@@ -94,11 +94,9 @@ impl Browser {
 
     /// Waits until the element `css` says `words`.
     pub async fn await_text(&self, css: &str, words: &str) {
-        self.until(&format!("{css} says {words}"), async |browser| {
-            let there = browser.count(css).await > 0;
-            (there && browser.text(css).await.contains(words)).then_some(())
-        })
-        .await;
+        // In one step: a live page may put another element in its place between two.
+        let (css, words) = (json!(css), json!(words));
+        self.await_true(&format!("document.querySelector({css})?.innerText.includes({words}) === true")).await;
     }
 
     /// An attribute; None where the element has none of that name. Waits until the element is there.

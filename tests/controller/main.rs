@@ -17,12 +17,8 @@ use serde_json::{Value, json};
 use support::{
     bigquery_stub::{Reply, Stub},
     cluster::{Sandbox, sandbox},
+    examples::{day, emulator},
 };
-
-/// The real BigQuery server that `make test` starts.
-fn emulator() -> String {
-    std::env::var("OKR_BIGQUERY_ENDPOINT").expect("the BigQuery server's address: run `make test`")
-}
 
 /// A namespace with a connection to a stub that gives every query the same answer.
 async fn stubbed(prefix: &str, reply: Reply) -> (Sandbox, Stub) {
@@ -60,13 +56,6 @@ fn reach(query: &str) -> Value {
 /// From so many days ago to so many from now.
 fn period(start: i64, end: i64) -> Value {
     json!({"startDate": day(start).to_string(), "endDate": day(end).to_string()})
-}
-
-/// Today in UTC, plus so many days.
-#[expect(clippy::disallowed_methods, reason = "a test of the running operator shares its clock")]
-fn day(offset: i64) -> jiff::civil::Date {
-    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
-    today + jiff::Span::new().days(offset)
 }
 
 /// How often a query was run, dry runs aside.

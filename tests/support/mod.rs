@@ -3,5 +3,6 @@
 
 pub mod bigquery_stub;
 pub mod cluster;
+pub mod examples;
 pub mod fake_google;
 pub mod log;
