@@ -111,7 +111,7 @@ async fn dashboard(
         },
     };
     let (address, serve) = http::listen(address, "--dashboard-address", gate.guard(router)).await?;
-    tracing::info!("the dashboard is at http://{address}/");
+    tracing::info!(url = format!("http://{address}/"), "the dashboard is served");
     Ok(serve.boxed())
 }
 

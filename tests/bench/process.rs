@@ -27,6 +27,8 @@ pub fn knows(flag: &str) -> bool {
 pub struct Process {
     child: Child,
     address: String,
+    /// Where its dashboard is.
+    pub dashboard: String,
     pub started: Instant,
 }
 
@@ -45,7 +47,7 @@ impl Process {
             .args([
                 "run",
                 "--metrics-address=127.0.0.1:0",
-                "--dashboard-address=off",
+                "--dashboard-address=127.0.0.1:0",
                 "--allowed-endpoints=127.0.0.1",
                 "--log-format=json",
             ])
@@ -56,22 +58,23 @@ impl Process {
             .expect("the operator starts");
         let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
         let mut said = String::new();
-        let address = loop {
+        let mut until_it_says = |field: &str| loop {
             let begin = said.len();
             let read = log.read_line(&mut said).expect("the operator's log");
             assert_ne!(read, 0, "the operator ended before it listened: {said}");
             let line: serde_json::Value = serde_json::from_str(&said[begin..]).expect("a line of JSON");
-            if let Some(address) = line["fields"]["address"].as_str() {
-                break address.to_owned();
+            if let Some(content) = line["fields"][field].as_str() {
+                return content.to_owned();
             }
         };
+        let (address, dashboard) = (until_it_says("address"), until_it_says("url"));
         // A full pipe would hold it up. What it complains of matters to whoever reads the numbers.
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok).filter(|line| !line.contains("\"level\":\"INFO\"")) {
                 eprintln!("operator: {line}");
             }
         });
-        Self { child, address, started }
+        Self { child, address, dashboard, started }
     }
 
     /// CPU time since its start, in user and in kernel mode.
