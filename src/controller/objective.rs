@@ -40,8 +40,8 @@ impl Measurable for OkrObjective {
     }
 }
 
-/// Key results that were applied together get their first values one after the other. What they come to is not told before,
-/// or an objective would begin At Risk; but one that cannot be decided does not hold it for longer than this.
+/// What is applied together comes one after the other: an objective, its key results, their first values. What they come to is
+/// not told before, or an objective would begin At Risk; but nothing that stays away holds it for longer than this.
 const FIRST_DECISIONS: Duration = Duration::from_secs(10);
 
 /// Decides whether the objective's status is to be written now. Returns when to look again, if time alone can change
@@ -62,7 +62,9 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
         return None;
     }
     let (pass, all_decided) = rolled_up(context, key, &objective, |roll_up| {
-        let all_decided = roll_up.family.children().all(|child| child.okr_status.is_some());
+        let is_decided = roll_up.objective.status.as_ref().is_some_and(|status| status.measured.okr_status.is_some());
+        let all_decided = roll_up.family.children().all(|child| child.okr_status.is_some())
+            && (is_decided || roll_up.family.child_count() > 0);
         (rollup::pass(roll_up, &context.settings.gaps, now), all_decided)
     });
     if pass == Pass::Decide

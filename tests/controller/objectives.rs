@@ -214,3 +214,21 @@ async fn weights_above_a_hundred_are_said() {
     sandbox.patch::<OkrKeyResult>("two", json!({"spec": {"weight": 40}})).await;
     await_progress(&sandbox, "grow", "60").await;
 }
+
+#[tokio::test]
+async fn what_is_applied_together_is_not_told_before_it_has_its_first_values() {
+    let slow = Reply::slow(std::time::Duration::from_secs(2), Reply::number("INT64", "60"));
+    let (sandbox, _stub) = stubbed("together", slow).await;
+    let _operator = sandbox.operator();
+    sandbox.apply::<OkrObjective>("grow", json!({"period": period(-50, 50)})).await;
+    for name in ["leads", "partners"] {
+        let mut spec = reach("SELECT 60");
+        spec["objectiveRef"] = json!({"name": "grow"});
+        sandbox.apply::<OkrKeyResult>(name, spec).await;
+    }
+    let status = await_progress(&sandbox, "grow", "60").await;
+    assert_eq!(status.measured.okr_status, Some(OkrStatus::OnTrack));
+    // It has been so since it was first decided: nothing was told before.
+    let ready = condition(&status.measured.conditions, "Ready").map(|ready| ready.last_transition_time.clone());
+    assert_eq!(status.measured.okr_status_since, ready);
+}
