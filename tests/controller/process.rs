@@ -8,11 +8,14 @@ use std::{
 
 use okr_operator::api::{OkrKeyResult, crd};
 
+use serde_json::json;
+
 use crate::{
     reach, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
         cluster::{Sandbox, await_some, sandbox},
+        examples::day,
     },
 };
 
@@ -20,10 +23,11 @@ fn operator() -> Command {
     Command::new(env!("CARGO_BIN_EXE_okr-operator"))
 }
 
-/// A running `okr-operator run`, and where its health and metrics are.
+/// A running `okr-operator run`, and where its health and metrics, and its dashboard, are.
 struct Process {
     child: Child,
     address: String,
+    dashboard: String,
     log: Option<std::thread::JoinHandle<String>>,
 }
 
@@ -33,7 +37,7 @@ impl Process {
             .args([
                 "run",
                 "--metrics-address=127.0.0.1:0",
-                "--dashboard-address=off",
+                "--dashboard-address=127.0.0.1:0",
                 "--allowed-endpoints=127.0.0.1",
                 "--log-format=json",
             ])
@@ -44,20 +48,21 @@ impl Process {
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut first = String::new();
-        let address = loop {
+        let mut until_it_says = |field: &str| loop {
             let begin = first.len();
             assert_ne!(log.read_line(&mut first).unwrap(), 0, "it ended before it listened: {first}");
             let line: serde_json::Value = serde_json::from_str(&first[begin..]).unwrap();
-            if let Some(address) = line["fields"]["address"].as_str() {
-                break address.to_owned();
+            if let Some(content) = line["fields"][field].as_str() {
+                return content.to_owned();
             }
         };
+        let (address, dashboard) = (until_it_says("address"), until_it_says("url"));
         let log = std::thread::spawn(move || {
             let mut rest = String::new();
             log.read_to_string(&mut rest).unwrap();
             first + &rest
         });
-        Self { child, address, log: Some(log) }
+        Self { child, address, dashboard, log: Some(log) }
     }
 
     async fn get(&self, path: &str) -> String {
@@ -244,4 +249,39 @@ fn what_is_wrong_on_the_command_line_is_said() {
     nowhere(&["--dashboard-address=0.0.0.0:8081", "--dashboard-auth=token", "--public-badges"]);
     nowhere(&["--dashboard-address=[::ffff:127.0.0.1]:8081"]);
     nowhere(&["--dashboard-address=off", "--dashboard-host=okr.example.com,Dashboard,[fd00::1]"]);
+}
+
+#[tokio::test]
+async fn the_dashboard_shows_to_each_token_what_its_user_may_list() {
+    let sandbox = sandbox("process-dashboard").await;
+    let spec = json!({"title": "Ask customers", "measure": {"baseline": {}}, "manual": {"value": 1, "asOf": day(0).to_string()}});
+    sandbox.apply::<OkrKeyResult>("kr", spec).await;
+    let (reader, nobody) = (sandbox.token("reader").await, sandbox.token("nobody").await);
+    let user = format!("system:serviceaccount:{}:reader", sandbox.namespace);
+    let kinds = ["okrkeyresults", "okrobjectives", "bigqueryconnections"];
+    sandbox.allow(&user, json!([{"apiGroups": ["okr-operator.dev"], "resources": kinds, "verbs": ["list"]}])).await;
+    let process = Process::start(&sandbox, &["--dashboard-auth=token"]);
+    sandbox.await_reason("kr", "Manual").await;
+    let ask = |path: &str, token: Option<&str>| {
+        let request = reqwest::Client::new().get(format!("{}{path}", process.dashboard));
+        let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
+        async move {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        }
+    };
+    let (code, page) = ask("", Some(&reader)).await;
+    assert!(code == 200 && page.contains("Ask customers"), "{code} {page}");
+    for (path, token, want) in [
+        ("", None, 401),
+        ("api/v1/keyresults", None, 401),
+        ("", Some("made up"), 401),
+        ("", Some(nobody.as_str()), 403),
+    ] {
+        let (code, page) = ask(path, token).await;
+        assert!(code == want && !page.contains("Ask customers"), "/{path} with {token:?}: {code} {page}");
+    }
+    let (code, log) = process.terminate();
+    assert_eq!(code, Some(0));
+    assert!(!log.contains(&reader), "no token is logged");
 }
