@@ -131,8 +131,8 @@ pub async fn work<K: Measurable>(job: &Job, context: &Context) {
         let Some(status) = decide(context, &job.key, &object, attempt.as_ref()) else { return };
         match context.write(&job.key, &mut object, status).await {
             Ok(before) => return tell(context, &object, before.as_ref()).await,
-            Err(Unwritten::Gone | Unwritten::Deposed) => return,
-            Err(Unwritten::Refused) => return context.unwritten.keep(&job.key, &object, attempt),
+            Err(Unwritten::Deposed) => return,
+            Err(Unwritten::Gone | Unwritten::Refused) => return context.unwritten.keep(&job.key, &object, attempt),
             Err(Unwritten::Changed(newer)) => object = *newer,
         }
     }

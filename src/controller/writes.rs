@@ -74,7 +74,7 @@ impl Writes {
                     lock(&self.refused).remove(key);
                     return Ok(version);
                 }
-                Err(ApplyError::Gone) => return Err(Unwritten::Gone),
+                Err(ApplyError::Gone) => return Err(self.gone(key, object)),
                 Err(error @ ApplyError::Refused { .. }) => {
                     self.metrics.written(&K::kind(&()), "refused");
                     let wait = self.leave_alone(key, object.meta());
@@ -91,7 +91,7 @@ impl Writes {
                 Err(ApplyError::Conflict) => {
                     self.metrics.written(&K::kind(&()), "conflict");
                     match apply::newest(&self.client, object).await {
-                        Ok(None) => return Err(Unwritten::Gone),
+                        Ok(None) => return Err(self.gone(key, object)),
                         Ok(Some(newer)) => return Err(Unwritten::Changed(Box::new(newer))),
                         Err(error) => error,
                     }
@@ -151,6 +151,13 @@ impl Writes {
     /// The object is gone: what was remembered of it goes too.
     pub fn forget(&self, key: &Key) {
         lock(&self.refused).remove(key);
+    }
+
+    /// The watch may take minutes to say so too, and until then the object looks as if it were there and due. It is left
+    /// alone meanwhile; not forgotten, because a 404 may come from anything in between.
+    fn gone<K: Keep>(&self, key: &Key, object: &K) -> Unwritten<K> {
+        self.leave_alone(key, object.meta());
+        Unwritten::Gone
     }
 
     /// Returns for how long.

@@ -38,6 +38,9 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(2 * 60 + 10);
 /// The short form's storm: long enough for every blow, and for the control plane to come back from each.
 const SHORT: Duration = Duration::from_secs(40);
 
+/// A status that was refused twice is left alone for two minutes, see `writes.rs`.
+const OBJECTIVES_WITHIN: Duration = Duration::from_secs(150);
+
 /// Another `OKR_FAULT_SEED` is another storm; this one is what `make test` runs, so that it fails for its changes alone.
 const USUAL_SEED: u64 = 20_261_124;
 
@@ -184,6 +187,7 @@ impl Run {
     async fn settles(&mut self) {
         self.workload.refresh_connections().await;
         self.await_settled(now()).await;
+        self.await_objectives().await;
         for (index, operator) in self.operators.iter().enumerate() {
             let now = (operator.starts, operator.holds());
             match self.held.get_mut(index) {
@@ -205,6 +209,21 @@ impl Run {
                 return unsettled
                     .into_iter()
                     .for_each(|one| self.witness.violate(format!("not settled within two intervals: {one}")));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Each objective follows the key results, which go on to change.
+    async fn await_objectives(&self) {
+        let start = Instant::now();
+        loop {
+            let wrong = self.workload.wrong_objectives().await;
+            if wrong.is_empty() {
+                return eprintln!("{}: objectives agree after {:?}", now(), start.elapsed());
+            }
+            if start.elapsed() > OBJECTIVES_WITHIN {
+                return wrong.into_iter().for_each(|one| self.witness.violate(one));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }

@@ -13,16 +13,25 @@ use std::{
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
-    Api, Client,
-    api::{DeleteParams, Patch, PatchParams},
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use okr_operator::api::{BigQueryConnection, OkrKeyResult};
+use okr_operator::{
+    api::{BigQueryConnection, OkrKeyResult, OkrObjective},
+    domain::{
+        number::{self, Exact},
+        progress,
+    },
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{now, plan::Dice};
 
 pub const NAMESPACES: [&str; 3] = ["faults-a", "faults-b", "faults-c"];
+
+/// The objective of all key results of a namespace.
+pub const OBJECTIVE: &str = "all";
 
 /// How long a control plane may be away.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -92,6 +101,13 @@ impl Workload {
             });
             put(&connections, name, &connection).await;
         }
+        for namespace in NAMESPACES {
+            let objective = json!({
+                "apiVersion": "okr-operator.dev/v1alpha1", "kind": "OkrObjective", "metadata": {"name": OBJECTIVE},
+                "spec": {"period": period()},
+            });
+            put(&Api::<OkrObjective>::namespaced(self.client.clone(), namespace), OBJECTIVE, &objective).await;
+        }
         for number in 0..key_results {
             let place = (self.dice.one_of(&NAMESPACES).to_string(), format!("kr-{number}"));
             self.create(place).await;
@@ -140,6 +156,38 @@ impl Workload {
         }
     }
 
+    /// The objectives that do not say what the key results of their namespaces come to, in words. Nobody's own word: this is
+    /// computed from what the API server has.
+    pub async fn wrong_objectives(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for namespace in NAMESPACES {
+            let api = self.key_results_in(namespace);
+            let all = ListParams::default();
+            let key_results = persist(|| api.list(&all)).await.items;
+            let api = Api::<OkrObjective>::namespaced(self.client.clone(), namespace);
+            let status = persist(|| api.get(OBJECTIVE)).await.status.unwrap_or_default();
+            let progress = |key_result: &OkrKeyResult| {
+                let value = number::parse(key_result.status.as_ref()?.value.as_ref()?)?;
+                progress::progress(&key_result.spec.measure, &value).map(|progress| number::clamp_percent(&progress))
+            };
+            let sum: Exact = key_results.iter().filter_map(progress).sum();
+            let mean = number::two_places(&(sum / number::integer(key_results.len().try_into().unwrap())));
+            let stands = |key_result: &OkrKeyResult| {
+                (key_result.name_any(), key_result.status.as_ref().and_then(|status| status.okr_status))
+            };
+            let are: BTreeMap<_, _> = key_results.iter().map(stands).collect();
+            let listed: BTreeMap<_, _> =
+                status.children.iter().map(|child| (child.name.clone(), child.okr_status)).collect();
+            if are != listed || status.measured.progress_percent.as_ref() != Some(&mean) {
+                wrong.push(format!(
+                    "the objective of {namespace} has {:?} % of {listed:?}, and its key results come to {mean} % of {are:?}",
+                    status.measured.progress_percent
+                ));
+            }
+        }
+        wrong
+    }
+
     fn new_sql(&mut self, (namespace, name): &Place) -> String {
         self.serial += 1;
         format!("SELECT total FROM counts WHERE key = '{namespace}/{name}#{}'", self.serial)
@@ -165,6 +213,7 @@ impl Workload {
         let key_result = json!({
             "apiVersion": "okr-operator.dev/v1alpha1", "kind": "OkrKeyResult", "metadata": {"name": place.1},
             "spec": {
+                "objectiveRef": {"name": OBJECTIVE},
                 "measure": {"reach": {"target": wanted.target}}, "period": period(), "interval": "1m",
                 "suspend": wanted.suspended, "bigQuery": {"connectionRef": reference, "query": wanted.sql},
             },
