@@ -1,6 +1,6 @@
 //! What is served over HTTP: health and metrics on a port of their own, the dashboard on another.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -9,7 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{controller::Signals, metrics::Metrics};
 
@@ -24,19 +29,53 @@ pub struct Surface {
 pub enum HttpError {
     #[error("cannot listen on {address}: choose another {flag}")]
     Listen { address: SocketAddr, flag: &'static str, source: std::io::Error },
-    #[error("the server of {0} ended")]
-    Serve(&'static str, #[source] std::io::Error),
 }
 
-/// Listens on `address`, which `flag` gave; the second part serves until the process ends.
+/// Listens on `address`, which `flag` gave; the second part serves for as long as it is awaited.
 pub async fn listen(
     address: SocketAddr,
     flag: &'static str,
     router: Router,
-) -> Result<(SocketAddr, impl Future<Output = Result<(), HttpError>>), HttpError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| HttpError::Listen { address, flag, source })?;
-    let bound = listener.local_addr().map_err(|source| HttpError::Serve(flag, source))?;
-    Ok((bound, async move { axum::serve(listener, router).await.map_err(|source| HttpError::Serve(flag, source)) }))
+) -> Result<(SocketAddr, impl Future<Output = Infallible>), HttpError> {
+    let listen = |source| HttpError::Listen { address, flag, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let bound = listener.local_addr().map_err(listen)?;
+    Ok((bound, serve(listener, router)))
+}
+
+/// Whoever opens more at a time waits: the process needs its files for the API server and BigQuery.
+const CONNECTIONS: usize = 500;
+
+/// How long a client may take to say what it wants, and to want something more.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait after a connection could not be taken, such as for want of files.
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+
+/// Answers requests, for ever.
+async fn serve(listener: TcpListener, router: Router) -> Infallible {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let permit = Arc::clone(&connections).acquire_owned().await;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            // How it ends is the client's affair.
+            let _ = connection.await;
+            drop(permit);
+        });
+    }
 }
 
 /// Health and metrics.

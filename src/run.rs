@@ -1,6 +1,6 @@
 //! The operator as a process: from its arguments to its exit code.
 
-use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
+use std::{convert::Infallible, io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use kube::{Client, Config};
@@ -20,7 +20,7 @@ use crate::{
         callers::Callers,
         gate::{Access, Gate},
     },
-    http::{self, HttpError, Surface},
+    http::{self, Surface},
     metrics::Metrics,
 };
 
@@ -80,8 +80,8 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let serve_dashboard = dashboard(&arguments, &client, &watching, &signals).await?;
     tokio::select! {
         result = controller::run(client, settings, metrics, signals, watching) => result.map_err(RunError::from),
-        result = serve => result.map_err(RunError::from),
-        result = serve_dashboard => result.map_err(RunError::from),
+        never = serve => match never {},
+        never = serve_dashboard => match never {},
     }
 }
 
@@ -91,7 +91,7 @@ async fn dashboard(
     client: &Client,
     watching: &Watching,
     signals: &Signals,
-) -> Result<BoxFuture<'static, Result<(), HttpError>>, RunError> {
+) -> Result<BoxFuture<'static, Infallible>, RunError> {
     let address = match arguments.dashboard_address {
         DashboardAddress::Off => return Ok(std::future::pending().boxed()),
         DashboardAddress::At(address) => address,
@@ -105,6 +105,7 @@ async fn dashboard(
     let gate = Gate {
         hosts: named(&arguments.dashboard_host),
         public_badges: arguments.public_badges,
+        listed: signals.listed.clone(),
         access: match arguments.dashboard_auth {
             Some(DashboardAuth::Token) => Access::Token(Callers::new(client.clone(), Box::new(watching.namespaces()))),
             Some(DashboardAuth::None) | None => Access::Everyone,

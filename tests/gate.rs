@@ -26,6 +26,7 @@ use support::{
     cluster::{Sandbox, failure, sandbox},
     log::Log,
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// What all tests log. Two of them look for tokens in it.
@@ -49,7 +50,7 @@ fn routes() -> Router {
 }
 
 fn gate(access: Access) -> Gate {
-    Gate { hosts: vec!["okr.example.com".to_owned()], public_badges: false, access }
+    Gate { hosts: vec!["okr.example.com".to_owned()], public_badges: false, listed: listed(), access }
 }
 
 fn open() -> Router {
@@ -523,7 +524,8 @@ async fn a_stream_of_events_ends_with_what_was_asked_about_its_reader() {
 #[tokio::test]
 async fn badges_are_public_only_where_that_is_said() {
     let closed = |public_badges| {
-        Gate { hosts: Vec::new(), public_badges, access: Access::Token(callers(nowhere(), &[])) }.guard(routes())
+        Gate { hosts: Vec::new(), public_badges, listed: listed(), access: Access::Token(callers(nowhere(), &[])) }
+            .guard(routes())
     };
     assert_eq!(ask(&closed(false), "/badges/a.svg", &[]).await.status, StatusCode::UNAUTHORIZED);
     let badge = ask(&closed(true), "/badges/a.svg", &[]).await;
@@ -533,4 +535,26 @@ async fn badges_are_public_only_where_that_is_said() {
     }
     let elsewhere = ask(&closed(true), "/badges/a.svg", &[("host", "evil.example")]).await;
     assert_eq!(elsewhere.status, StatusCode::MISDIRECTED_REQUEST);
+}
+
+/// All that exists is known.
+fn listed() -> CancellationToken {
+    let listed = CancellationToken::new();
+    listed.cancel();
+    listed
+}
+
+#[tokio::test]
+async fn before_all_is_listed_nobody_is_told_what_they_may_see() {
+    let sandbox = sandbox("gate-unlisted").await;
+    let token = sandbox.token("reader").await;
+    let access = Access::Token(Callers::new(sandbox.client.clone(), Box::new(Default::default)));
+    let gate = Gate { hosts: Vec::new(), public_badges: false, listed: CancellationToken::new(), access };
+    let router = gate.guard(Router::new().route("/", get(|| async { "seen" })));
+    let request = Request::get("/").header("host", "localhost").header("authorization", format!("Bearer {token}"));
+    let answer = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(
+        (answer.status(), answer.headers()["retry-after"].to_str().unwrap()),
+        (StatusCode::SERVICE_UNAVAILABLE, "1")
+    );
 }

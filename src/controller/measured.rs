@@ -33,7 +33,7 @@ use super::{
 };
 
 /// What a worker took is looked at again after this long: by then it is known which query runs.
-const JUST_TAKEN: Duration = Duration::from_secs(1);
+pub const JUST_TAKEN: Duration = Duration::from_secs(1);
 
 /// What waits for its turn is looked at again this often: behind slow queries its value goes stale and its day ends.
 const WHILE_IN_QUEUE: Duration = Duration::from_secs(60);
@@ -46,8 +46,8 @@ pub trait Measurable: Keep {
     fn decided(status: &Self::Status) -> &MeasuredStatus;
     /// Its whole status with that part.
     fn status_of(key: &Key, decided: MeasuredStatus, context: &Context) -> Self::Status;
-    /// Whether another part of its status is not that of now.
-    fn is_behind(&self, key: &Key, context: &Context) -> bool;
+    /// Whether what its status says of its children is not that of now.
+    fn children_changed(&self, key: &Key, context: &Context) -> bool;
 }
 
 impl Measurable for OkrKeyResult {
@@ -63,7 +63,7 @@ impl Measurable for OkrKeyResult {
         decided
     }
 
-    fn is_behind(&self, _: &Key, _: &Context) -> bool {
+    fn children_changed(&self, _: &Key, _: &Context) -> bool {
         false
     }
 }
@@ -96,7 +96,7 @@ pub fn look<K: Measurable>(key: &Key, context: &Context) -> Option<Duration> {
     let waits_long = context.queue.waits_since(key).is_some_and(|since| since.elapsed() >= WHILE_IN_QUEUE);
     let turn = if waits_long { Turn::Later } else { Turn::Soon };
     match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), turn) {
-        Pass::Wait(_) if object.is_behind(key, context) => {
+        Pass::Wait(_) if object.children_changed(key, context) => {
             context.queue.push(key.clone(), Lane::Unlimited, None, Priority::Asked);
         }
         Pass::Decide => context.queue.push(key.clone(), Lane::Unlimited, None, Priority::Asked),
@@ -147,7 +147,7 @@ fn decide<K: Measurable>(context: &Context, key: &Key, object: &K, attempt: Opti
         return None;
     }
     let decided = status::next(&measured, &route, attempt, &context.settings.gaps, now);
-    (decided != *measured.status || object.is_behind(key, context)).then(|| K::status_of(key, decided, context))
+    (decided != *measured.status || object.children_changed(key, context)).then(|| K::status_of(key, decided, context))
 }
 
 /// Has the connections counted that something took to or left.
@@ -183,7 +183,9 @@ fn gather<'a, K: Measurable>(
 ) -> Option<(Measured<'a>, Route<'a>)> {
     let mut measured = match object.measured() {
         Ok(measured) => measured,
-        Err(error) => {
+        // It was one of its own until a moment ago: the next look finds it rolled up.
+        Err(NotMeasured::RolledUp) => return None,
+        Err(error @ NotMeasured::NoSource) => {
             tracing::warn!(kind = %K::kind(&()), namespace = key.namespace, name = key.name, %error, "left alone");
             return None;
         }
@@ -267,6 +269,8 @@ async fn attempt<K: Measurable>(job: &Job, context: &Context, object: &K) -> Tri
     let turn = if job.lane == Lane::Unlimited { Turn::Later } else { Turn::Now };
     let pass = pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), turn);
     let (at, why, how) = match pass {
+        // Nothing is due, but what is told of the children has changed.
+        Pass::Wait(_) if object.children_changed(&job.key, context) => return Tried::NotNeeded,
         Pass::Wait(_) => return Tried::NotNow,
         Pass::Decide => return Tried::NotNeeded,
         Pass::Attempt { at, why, how } => (at, why, how),

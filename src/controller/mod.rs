@@ -34,7 +34,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -109,8 +109,8 @@ struct Context {
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
     unwritten: measured::UnwrittenAttempts,
-    /// Since when an objective has a child that has not been decided.
-    undecided: Mutex<HashMap<Key, Instant>>,
+    /// When the reign began.
+    began: Timestamp,
     reign: Reign,
 }
 
@@ -120,6 +120,8 @@ struct Objects {
     objectives: Arc<Watched<OkrObjective>>,
     connections: Arc<Watched<BigQueryConnection>>,
     tree: Arc<Tree>,
+    /// Counts every change of them.
+    changes: Arc<changes::Sender<u64>>,
     /// None where namespaces may not be watched: then nobody's labels are known.
     namespaces: Option<Arc<Namespaces>>,
 }
@@ -178,7 +180,11 @@ pub async fn run(
     let http = crate::bigquery::http_client().map_err(Fatal::Http)?;
     let Watching { objects, mut watches, changes: _ } = watching;
     tokio::select! {
-        () = objects.listed() => signals.listed.cancel(),
+        () = objects.listed() => {
+            signals.listed.cancel();
+            // That all is known is news to open pages too.
+            objects.changes.send_modify(|number| *number += 1);
+        }
         () = signals.shutdown.cancelled() => return Ok(()),
         fatal = ended(&mut watches) => return Err(fatal),
     }
@@ -198,7 +204,7 @@ pub async fn run(
         writes: Writes::new(client.clone(), Arc::clone(&metrics), reign.clone()),
         asked: Mutex::default(),
         unwritten: measured::UnwrittenAttempts::default(),
-        undecided: Mutex::default(),
+        began: crate::clock::now(),
         client: client.clone(),
         settings: settings.clone(),
         metrics: Arc::clone(&metrics),
@@ -239,6 +245,7 @@ fn watch_all(
         objectives: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &tree.objectives)),
         connections: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &Arc::default())),
         tree,
+        changes,
         namespaces: namespaces.is_empty().then(Arc::default),
     };
     objects.key_results.watch(client, metrics, watches);
@@ -444,17 +451,6 @@ impl Context {
         self.queue.cancel(key);
         self.writes.forget(key);
         self.unwritten.forget(key);
-        lock(&self.undecided).remove(key);
-    }
-
-    /// Since when the objective has a child that has not been decided; None once all are.
-    fn undecided_since(&self, objective: &Key, all_decided: bool) -> Option<Instant> {
-        let mut undecided = lock(&self.undecided);
-        if all_decided {
-            undecided.remove(objective);
-            return None;
-        }
-        Some(*undecided.entry(objective.clone()).or_insert_with(Instant::now))
     }
 
     fn last_asked(&self, uid: &str) -> Option<Timestamp> {

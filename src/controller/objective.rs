@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::{
     api::{MeasuredStatus, ObjectiveStatus, OkrObjective},
     domain::{
@@ -15,7 +17,7 @@ use crate::{
 
 use super::{
     Context,
-    measured::{self, Measurable},
+    measured::{self, JUST_TAKEN, Measurable},
     queue::{Job, Key, Lane, Priority},
     until,
     writes::Unwritten,
@@ -34,7 +36,7 @@ impl Measurable for OkrObjective {
         rollup::with_measure(decided, &context.objects.tree.family(key, &context.labels()))
     }
 
-    fn is_behind(&self, key: &Key, context: &Context) -> bool {
+    fn children_changed(&self, key: &Key, context: &Context) -> bool {
         let family = context.objects.tree.family(key, &context.labels());
         self.status.as_ref().is_some_and(|status| rollup::children_changed(status, &family))
     }
@@ -42,7 +44,7 @@ impl Measurable for OkrObjective {
 
 /// What is applied together comes one after the other: an objective, its key results, their first values. What they come to is
 /// not told before, or an objective would begin At Risk; but nothing that stays away holds it for longer than this.
-const FIRST_DECISIONS: Duration = Duration::from_secs(10);
+const FIRST_DECISIONS: SignedDuration = SignedDuration::from_secs(10);
 
 /// Decides whether the objective's status is to be written now. Returns when to look again, if time alone can change
 /// anything.
@@ -55,26 +57,23 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
         return Some(wait);
     }
     if let Some(running) = context.queue.running(key) {
-        // Its own query of before is not wanted any more; a write that runs is followed by another look.
-        if running.query.is_some() {
-            running.cancel.cancel();
+        if running.query.is_none() {
+            // It writes, and is looked at again after that; or it is about to send its own query of before.
+            return Some(JUST_TAKEN);
         }
+        running.cancel.cancel();
         return None;
     }
-    let (pass, all_decided) = rolled_up(context, key, &objective, |roll_up| {
-        let is_decided = roll_up.objective.status.as_ref().is_some_and(|status| status.measured.okr_status.is_some());
-        let all_decided = roll_up.family.children().all(|child| child.okr_status.is_some())
-            && (is_decided || roll_up.family.child_count() > 0);
-        (rollup::pass(roll_up, &context.settings.gaps, now), all_decided)
+    let (pass, is_complete) = rolled_up(context, key, &objective, |roll_up| {
+        let family = roll_up.family;
+        let is_complete = family.child_count() > 0 && family.children().all(|child| child.okr_status.is_some());
+        (rollup::pass(roll_up, &context.settings.gaps, now), is_complete)
     });
-    if pass == Pass::Decide
-        && let Some(since) = context.undecided_since(key, all_decided)
-        && let Some(held) = FIRST_DECISIONS.checked_sub(since.elapsed())
-    {
-        return Some(held);
-    }
     match pass {
         Pass::Decide => {
+            if let Some(held) = until_first_decisions(context, &objective, now).filter(|_| !is_complete) {
+                return Some(held);
+            }
             context.queue.push(key.clone(), Lane::Unlimited, None, Priority::Asked);
             None
         }
@@ -85,6 +84,16 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
         // A roll-up sends nothing.
         Pass::Attempt { .. } => None,
     }
+}
+
+/// How long an objective that was never decided still waits for its children: from when it was made, or from when this
+/// process began to decide.
+fn until_first_decisions(context: &Context, objective: &OkrObjective, now: Timestamp) -> Option<Duration> {
+    let is_decided = objective.status.as_ref().is_some_and(|status| status.measured.okr_status.is_some());
+    let made = objective.metadata.creation_timestamp.as_ref().map_or(now, |made| made.0);
+    let end = made.max(context.began) + FIRST_DECISIONS;
+    // By another clock it may have been made in the future.
+    (!is_decided && now < end).then(|| until(end.min(now + FIRST_DECISIONS), now))
 }
 
 /// Takes an objective from the queue, and writes what its children and the day make of its status.

@@ -281,7 +281,10 @@ impl<K: Keep> Store<K> {
                     "left alone: it was stored under another version of its definition; correct and apply it again"
                 );
                 let mut contents = lock(&self.contents);
-                contents.objects.remove(&key);
+                if contents.knows(&key, version) {
+                    return (key, false);
+                }
+                contents.remove(&key);
                 self.place(&key, None);
             }
         }
@@ -312,6 +315,8 @@ impl<K: Keep> Store<K> {
     /// was written must not overtake one another.
     fn place(&self, key: &Key, object: Option<&K>) {
         self.changes.send_modify(|number| *number += 1);
+        // One on its way out counts no more, and nobody counts for it.
+        let object = object.filter(|object| !is_leaving(*object));
         if K::KIND == Kind::Connection {
             return;
         }

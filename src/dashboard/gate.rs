@@ -36,6 +36,7 @@ use axum::{
 };
 use futures::StreamExt;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Visible,
@@ -62,6 +63,8 @@ pub struct Gate {
     pub hosts: Vec<String>,
     /// Badges need no token.
     pub public_badges: bool,
+    /// Fired once all that exists is known. Before, nobody can be told what they may see of it.
+    pub listed: CancellationToken,
     pub access: Access,
 }
 
@@ -97,6 +100,10 @@ async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
         Access::Everyone => return next.run(admit(request, Visible::All)).await,
         Access::Token(callers) => callers,
     };
+    if !gate.listed.is_cancelled() {
+        let text = "The operator has just started and still reads what exists: try again in a moment.\n";
+        return private((StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], text).into_response());
+    }
     let path = request.uri().path();
     if [login::PATH, login::OUT, login::STYLE].contains(&path) {
         request.extensions_mut().insert(authority);

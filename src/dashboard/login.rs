@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use askama::Template;
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     extract::{Request, State},
@@ -37,6 +39,8 @@ const COOKIE_TOKEN_MAX_BYTES: usize = 3900;
 
 /// Several times the longest token that fits, and a long address.
 const FORM_MAX_BYTES: usize = 32 * 1024;
+
+const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// No script, no frame, nothing from elsewhere. Without its referrer policy a browser could send `Origin: null`.
 const HEADERS: [(axum::http::HeaderName, &str); 5] = [
@@ -113,7 +117,12 @@ pub async fn enter(State(gate): State<Arc<Gate>>, request: Request) -> Response 
     }
     let Access::Token(callers) = &gate.access else { return StatusCode::NOT_FOUND.into_response() };
     let (is_https, at) = (is_https(request.headers()), request.uri().clone());
-    let Ok(body) = axum::body::to_bytes(request.into_body(), FORM_MAX_BYTES).await else {
+    let body = axum::body::to_bytes(request.into_body(), FORM_MAX_BYTES);
+    // Who sends a form sends it whole.
+    let Ok(body) = tokio::time::timeout(FORM_TIMEOUT, body).await else {
+        return StatusCode::REQUEST_TIMEOUT.into_response();
+    };
+    let Ok(body) = body else {
         return page(StatusCode::PAYLOAD_TOO_LARGE, &at, "/", Some("That is too long for a token."));
     };
     let next = local(&field(&body, "next"));

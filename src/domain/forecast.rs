@@ -8,7 +8,7 @@ use crate::api::{Date, Forecast, ForecastMethod, HistoryPoint, Measure, Percent,
 
 use super::{
     calendar::{self, start_of_day},
-    number::{self, two_places},
+    number::{self, Exact, two_places},
     progress,
 };
 
@@ -84,12 +84,13 @@ impl Line {
     }
 
     fn forecast(&self, measure: &Measure, end_value: f64, zone: &TimeZone) -> Option<Forecast> {
-        let end_value = shown(end_value)?;
         let way = progress::way(measure);
+        // From what is not yet rounded: on a way from 10,000,000 to 10,000,500 the six digits shown are none of progress.
         let end_progress_percent = way.as_ref().and_then(|_| {
-            let progress = progress::progress(measure, &number::parse(&end_value)?)?;
+            let progress = progress::progress(measure, &Exact::from_float(end_value)?)?;
             Some(two_places(&progress))
         });
+        let end_value = shown(end_value)?;
         let reaches_target_on =
             way.and_then(|(from, target)| self.reaches(number::to_f64(&target)?, target > from, zone));
         Some(Forecast { end_value, end_progress_percent, reaches_target_on, method: ForecastMethod::TheilSen })

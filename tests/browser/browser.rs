@@ -270,3 +270,10 @@ pub async fn serve(router: axum::Router) -> String {
     tokio::spawn(async move { axum::serve(listener, router).await });
     format!("http://{address}")
 }
+
+/// For a gate behind which all that exists is known.
+pub fn listed() -> tokio_util::sync::CancellationToken {
+    let listed = tokio_util::sync::CancellationToken::new();
+    listed.cancel();
+    listed
+}

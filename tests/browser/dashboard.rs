@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    browser::{Browser, serve},
+    browser::{Browser, listed, serve},
     support::{
         cluster::{Operator, sandbox},
         examples::{self, day},
@@ -31,7 +31,8 @@ async fn dashboard(operator: &Operator) -> String {
         now,
         shutdown: CancellationToken::new(),
     });
-    serve(Gate { hosts: Vec::new(), public_badges: false, access: Access::Everyone }.guard(router)).await
+    serve(Gate { hosts: Vec::new(), public_badges: false, listed: listed(), access: Access::Everyone }.guard(router))
+        .await
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test of the running operator shares its clock")]

@@ -12,7 +12,7 @@ use okr_operator::dashboard::{
 use serde_json::json;
 
 use crate::{
-    browser::{Browser, serve},
+    browser::{Browser, listed, serve},
     support::cluster::{Sandbox, sandbox},
 };
 
@@ -27,7 +27,7 @@ async fn dashboard(client: Client, namespace: &str) -> String {
     let routes = Router::new().route("/", get(seen)).route("/objectives/{name}", get(seen));
     let namespaces = BTreeSet::from([namespace.to_owned()]);
     let access = Access::Token(Callers::new(client, Box::new(move || namespaces.clone())));
-    serve(Gate { hosts: Vec::new(), public_badges: false, access }.guard(routes)).await
+    serve(Gate { hosts: Vec::new(), public_badges: false, listed: listed(), access }.guard(routes)).await
 }
 
 /// A dashboard, and the token of somebody who may see all of the test's namespace.

@@ -171,9 +171,13 @@ async fn one_with_a_query_of_its_own_is_a_key_result_until_it_is_rolled_up() {
     assert_eq!((status.measured.value.as_deref(), progress(&status)), (Some("47"), Some("47")));
     assert_eq!((status.child_count, runs(&stub, "SELECT 47")), (Some(1), 1));
     assert!(status.children.iter().all(|child| child.not_counted.is_some()), "{:?}", status.children);
+    sandbox.apply::<OkrKeyResult>("kr", checked_in("grow", 90)).await;
+    let follows = |status: &ObjectiveStatus| status.children[0].progress_percent.as_deref() == Some("90");
+    sandbox.await_objective("grow", "tells of its child", follows).await;
+    assert_eq!(runs(&stub, "SELECT 47"), 1, "without a query");
     let rolled_up = json!({"spec": {"measure": null, "bigQuery": null}});
     sandbox.patch::<OkrObjective>("grow", rolled_up).await;
-    let status = await_progress(&sandbox, "grow", "80").await;
+    let status = await_progress(&sandbox, "grow", "90").await;
     assert_eq!((status.measured.value, status.measured.connection, status.measured.last_query), (None, None, None));
     assert_eq!(runs(&stub, "SELECT 47"), 1);
 }
