@@ -44,7 +44,7 @@ pub async fn badge(
             Kind::KeyResult => sources.catalog.key_result(&namespace, name),
             Kind::Objective => sources.catalog.objective(&namespace, name),
         };
-        Some(Row::of(kind, &json?, &Connections::new(), &sources.gaps, (sources.now)()))
+        Some(Row::of(kind, &json?, &Connections::new(), &visible, &sources.gaps, (sources.now)()))
     });
     match found {
         Some(row) => drawn(&row),

@@ -44,8 +44,7 @@ pub async fn key_results(dashboard: State<Dashboard>, visible: Visible, query: R
 async fn rows(State(dashboard): State<Dashboard>, visible: Visible, RawQuery(query): RawQuery, kind: Kind) -> Response {
     let asked = Asked::read(query.as_deref().unwrap_or_default());
     let make = move |sources: &super::Sources| {
-        let shows = |namespace: &str| visible.shows(namespace);
-        let asking = pages::asking(&asked, &shows, &sources.gaps, (sources.now)());
+        let asking = pages::asking(&asked, &visible, &sources.gaps, (sources.now)());
         let overview::List { rows, total, page, pages } =
             overview::list(&*sources.catalog, kind, &asking, asked.page, limit(&asked));
         answer(&Items { total, page, pages, items: rows })
@@ -58,12 +57,11 @@ pub async fn connections(State(dashboard): State<Dashboard>, visible: Visible, R
     let make = move |sources: &super::Sources| {
         let namespace = asked.filter.namespace.as_deref();
         let text = asked.filter.text.as_ref().map(|text| text.to_lowercase());
-        let shows = |of: &str| visible.shows(of) && namespace.is_none_or(|namespace| namespace == of);
-        let mut items = connections::connections(&*sources.catalog, &shows);
+        let mut items = connections::connections(&*sources.catalog, &visible);
         items.retain(|row| {
             let has =
                 |text: &String| [&row.name, &row.display_name].iter().any(|part| part.to_lowercase().contains(text));
-            text.as_ref().is_none_or(has)
+            namespace.is_none_or(|namespace| namespace == row.namespace) && text.as_ref().is_none_or(has)
         });
         let (total, limit) = (items.len(), limit(&asked));
         let pages = total.div_ceil(limit).max(1);

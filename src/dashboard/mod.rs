@@ -25,7 +25,7 @@ mod plot;
 pub mod reviews;
 mod shown;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -41,23 +41,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::view::{Gaps, catalog::Catalog};
 
+pub use crate::view::Visible;
+
 /// What a request may show. The gate in front of these pages puts it on each request; without one, all is shown.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Visible {
-    All,
-    Namespaces(Arc<BTreeSet<String>>),
-}
-
-impl Visible {
-    /// Whether objects of `namespace` may be seen.
-    pub fn shows(&self, namespace: &str) -> bool {
-        match self {
-            Visible::All => true,
-            Visible::Namespaces(namespaces) => namespaces.contains(namespace),
-        }
-    }
-}
-
 impl<S: Sync> FromRequestParts<S> for Visible {
     type Rejection = std::convert::Infallible;
 

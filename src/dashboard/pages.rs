@@ -13,7 +13,7 @@ use crate::api::{ChildStatus, Condition, Forecast};
 use crate::view::{
     Gaps,
     brief::Kind,
-    detail::{self, Detail, More},
+    detail::{self, Detail, Force, More},
     overview::{self, Asking, Line, Lost, Overview, StatusFilter, WORST_FIRST},
     row::{Name, TroubleKind},
     words,
@@ -100,8 +100,7 @@ pub async fn overview(State(dashboard): State<Dashboard>, visible: Visible, RawQ
 fn overview_page(sources: &Sources, visible: &Visible, asked: &Asked) -> Response {
     let Sources { catalog, gaps, now, shutdown: _ } = sources;
     let now = now();
-    let shows = |namespace: &str| visible.shows(namespace);
-    let asking = asking(asked, &shows, gaps, now);
+    let asking = asking(asked, visible, gaps, now);
     let overview = overview::overview(&**catalog, &asking, asked.page);
     html(&OverviewPage {
         root: "./",
@@ -116,7 +115,7 @@ fn overview_page(sources: &Sources, visible: &Visible, asked: &Asked) -> Respons
     })
 }
 
-pub fn asking<'a>(asked: &'a Asked, visible: &'a dyn Fn(&str) -> bool, gaps: &'a Gaps, now: Timestamp) -> Asking<'a> {
+pub fn asking<'a>(asked: &'a Asked, visible: &'a Visible, gaps: &'a Gaps, now: Timestamp) -> Asking<'a> {
     Asking { filter: &asked.filter, visible, gaps, now }
 }
 
@@ -296,8 +295,7 @@ async fn detail(
     let name = Name { namespace, name };
     let make = move |sources: &Sources| {
         let now = (sources.now)();
-        let shows = |namespace: &str| visible.shows(namespace);
-        let detail = detail::detail(&*sources.catalog, kind, &name, &shows, &sources.gaps, now)?;
+        let detail = detail::detail(&*sources.catalog, kind, &name, &visible, &sources.gaps, now)?;
         Some(detail_page(&detail, now))
     };
     match dashboard.made(make).await {
@@ -320,7 +318,7 @@ fn detail_page(detail: &Detail, now: Timestamp) -> Response {
             .as_ref()
             .map(|name| (address::detail(Kind::Objective, &name.namespace, &name.name), words::cut(&name.name, 80))),
         since: row.okr_status_since.as_ref().map(when).as_ref(),
-        plot: chart.map(|chart| Plot::new(chart, if row.measured() { &shown.unit } else { "% progress" })),
+        plot: chart.map(|chart| Plot::new(chart, row.measured().then_some(&*shown.unit))),
         forecast: more.and_then(|more| more.forecast.as_ref()).map(|forecast| foretold(forecast, &shown.unit)),
         children: more.map(|more| more.children.iter().map(child).collect()).unwrap_or_default(),
         conditions: more.map(|more| more.conditions.iter().map(|it| condition(it, now)).collect()).unwrap_or_default(),
