@@ -32,7 +32,7 @@ impl Asked {
                 "namespace" => filter.namespace = text,
                 "owner" => filter.owner = text,
                 "status" => filter.status = text.as_deref().and_then(status),
-                "connection" => filter.connection = text.as_deref().and_then(named),
+                "connection" => filter.connection = text.as_deref().map(named),
                 "text" => filter.text = text,
                 "page" => asked.page = value.parse().unwrap_or(1),
                 "limit" => asked.limit = value.parse().ok(),
@@ -40,6 +40,25 @@ impl Asked {
             }
         }
         asked
+    }
+
+    /// The same for programs, which take an answer to another question for theirs. The error is a sentence for people.
+    pub fn exactly(query: &str) -> Result<Self, String> {
+        let asked = Self::read(query);
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let value = value.trim();
+            match &*key {
+                "status" if !value.is_empty() && status(value).is_none() => {
+                    let names: Vec<&str> = statuses().map(status_name).collect();
+                    return Err(format!("The parameter status is none of {}.", names.join(", ")));
+                }
+                "connection" if !value.is_empty() && !is_path(value) => {
+                    return Err("The parameter connection is not NAMESPACE/NAME.".to_owned());
+                }
+                _ => {}
+            }
+        }
+        Ok(asked)
     }
 
     /// The query that asks for this, with its question mark; the plain page's is "?".
@@ -93,13 +112,20 @@ fn status(text: &str) -> Option<StatusFilter> {
 }
 
 /// `NAMESPACE/NAME`.
-pub fn path(name: &Name) -> String {
-    format!("{}/{}", name.namespace, name.name)
+pub fn path(Name { namespace, name }: &Name) -> String {
+    if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") }
 }
 
-fn named(text: &str) -> Option<Name> {
-    let (namespace, name) = text.split_once('/')?;
-    Some(Name { namespace: namespace.to_owned(), name: name.to_owned() })
+/// A text that is no path names something of no namespace, which does not exist.
+fn named(text: &str) -> Name {
+    let (namespace, name) = text.split_once('/').unwrap_or(("", text));
+    Name { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+fn is_path(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(namespace, name)| {
+        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
+    })
 }
 
 /// Where an object has its own page, below the dashboard's root.

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-use super::{Dashboard, Visible, pages};
+use super::{Dashboard, Reader, UNLISTED, Visible, not_yet, pages};
 
 #[derive(Template)]
 #[template(path = "templates/badge.svg", escape = "html")]
@@ -35,8 +35,9 @@ pub async fn badge(
     Path((namespace, file)): Path<(String, String)>,
     uri: Uri,
 ) -> Response {
+    let is_listed = dashboard.sources.catalog.is_listed();
     let Some(name) = file.strip_suffix(".svg").filter(|_| visible.shows(&namespace)) else {
-        return pages::not_found(uri).await;
+        return pages::not_found(&uri, Reader(None));
     };
     let sources = &dashboard.sources;
     let found = [Kind::KeyResult, Kind::Objective].into_iter().find_map(|kind| {
@@ -44,11 +45,12 @@ pub async fn badge(
             Kind::KeyResult => sources.catalog.key_result(&namespace, name),
             Kind::Objective => sources.catalog.objective(&namespace, name),
         };
-        Some(Row::of(kind, &json?, &Connections::new(), &sources.gaps, (sources.now)()))
+        Some(Row::of(kind, &json?, &Connections::new(), &visible, &sources.gaps, (sources.now)()))
     });
     match found {
         Some(row) => drawn(&row),
-        None => pages::not_found(uri).await,
+        None if is_listed => pages::not_found(&uri, Reader(None)),
+        None => not_yet(format!("{UNLISTED}\n").into_response()),
     }
 }
 

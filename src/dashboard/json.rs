@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{RawQuery, State},
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
@@ -16,7 +16,11 @@ use crate::view::{
     row::Row,
 };
 
-use super::{Dashboard, Visible, address::Asked, pages};
+use super::{
+    Dashboard, UNLISTED, Visible,
+    address::{self, Asked},
+    not_yet, pages,
+};
 
 /// Items of a page unless asked otherwise, and the most that may be asked for: one answer stays below a megabyte.
 const LIMIT: usize = 100;
@@ -42,10 +46,15 @@ pub async fn key_results(dashboard: State<Dashboard>, visible: Visible, query: R
 }
 
 async fn rows(State(dashboard): State<Dashboard>, visible: Visible, RawQuery(query): RawQuery, kind: Kind) -> Response {
-    let asked = Asked::read(query.as_deref().unwrap_or_default());
+    let asked = match Asked::exactly(query.as_deref().unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(problem) => return (StatusCode::BAD_REQUEST, answer(&json!({"error": problem}))).into_response(),
+    };
     let make = move |sources: &super::Sources| {
-        let shows = |namespace: &str| visible.shows(namespace);
-        let asking = pages::asking(&asked, &shows, &sources.gaps, (sources.now)());
+        if !sources.catalog.is_listed() {
+            return unlisted();
+        }
+        let asking = pages::asking(&asked, &visible, &sources.gaps, (sources.now)());
         let overview::List { rows, total, page, pages } =
             overview::list(&*sources.catalog, kind, &asking, asked.page, limit(&asked));
         answer(&Items { total, page, pages, items: rows })
@@ -56,14 +65,16 @@ async fn rows(State(dashboard): State<Dashboard>, visible: Visible, RawQuery(que
 pub async fn connections(State(dashboard): State<Dashboard>, visible: Visible, RawQuery(query): RawQuery) -> Response {
     let asked = Asked::read(query.as_deref().unwrap_or_default());
     let make = move |sources: &super::Sources| {
+        if !sources.catalog.is_listed() {
+            return unlisted();
+        }
         let namespace = asked.filter.namespace.as_deref();
         let text = asked.filter.text.as_ref().map(|text| text.to_lowercase());
-        let shows = |of: &str| visible.shows(of) && namespace.is_none_or(|namespace| namespace == of);
-        let mut items = connections::connections(&*sources.catalog, &shows);
+        let mut items = connections::connections(&*sources.catalog, &visible);
         items.retain(|row| {
             let has =
                 |text: &String| [&row.name, &row.display_name].iter().any(|part| part.to_lowercase().contains(text));
-            text.as_ref().is_none_or(has)
+            namespace.is_none_or(|namespace| namespace == row.namespace) && text.as_ref().is_none_or(has)
         });
         let (total, limit) = (items.len(), limit(&asked));
         let pages = total.div_ceil(limit).max(1);
@@ -74,6 +85,11 @@ pub async fn connections(State(dashboard): State<Dashboard>, visible: Visible, R
     dashboard.answered(make).await
 }
 
+/// A part of the items would be taken for all.
+fn unlisted() -> Response {
+    not_yet(answer(&json!({"error": UNLISTED})))
+}
+
 fn limit(asked: &Asked) -> usize {
     asked.limit.unwrap_or(LIMIT).clamp(1, MOST)
 }
@@ -81,7 +97,7 @@ fn limit(asked: &Asked) -> usize {
 fn answer(value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(_) => axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
@@ -130,7 +146,13 @@ fn operation<T: JsonSchema>(generator: &mut SchemaGenerator, what: &str, filters
     };
     let mut parameters: Vec<Value> = filters
         .iter()
-        .map(|name| json!({"name": name, "in": "query", "description": meaning(name), "schema": {"type": "string"}}))
+        .map(|&name| {
+            let mut schema = json!({"type": "string"});
+            if name == "status" {
+                schema["enum"] = address::statuses().map(address::status_name).collect();
+            }
+            json!({"name": name, "in": "query", "description": meaning(name), "schema": schema})
+        })
         .collect();
     parameters.push(json!({
         "name": "page", "in": "query", "description": "The page, from 1.",
@@ -143,6 +165,10 @@ fn operation<T: JsonSchema>(generator: &mut SchemaGenerator, what: &str, filters
     json!({
         "summary": what,
         "parameters": parameters,
-        "responses": {"200": {"description": what, "content": {"application/json": {"schema": schema}}}}
+        "responses": {
+            "200": {"description": what, "content": {"application/json": {"schema": schema}}},
+            "400": {"description": "A parameter is not understood; `error` says which."},
+            "503": {"description": "The operator is still reading what exists: ask again after Retry-After."}
+        }
     })
 }

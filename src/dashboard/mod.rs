@@ -25,12 +25,12 @@ mod plot;
 pub mod reviews;
 mod shown;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
     extract::FromRequestParts,
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     middleware,
     response::{IntoResponse, Response},
     routing::get,
@@ -41,23 +41,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::view::{Gaps, catalog::Catalog};
 
+pub use crate::view::Visible;
+
+use gate::SignedIn;
+
 /// What a request may show. The gate in front of these pages puts it on each request; without one, all is shown.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Visible {
-    All,
-    Namespaces(Arc<BTreeSet<String>>),
-}
-
-impl Visible {
-    /// Whether objects of `namespace` may be seen.
-    pub fn shows(&self, namespace: &str) -> bool {
-        match self {
-            Visible::All => true,
-            Visible::Namespaces(namespaces) => namespaces.contains(namespace),
-        }
-    }
-}
-
 impl<S: Sync> FromRequestParts<S> for Visible {
     type Rejection = std::convert::Infallible;
 
@@ -105,6 +93,26 @@ impl Dashboard {
     }
 }
 
+/// Whose cookie the request came with, if it did: a page offers the way out.
+struct Reader(Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for Reader {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Reader(parts.extensions.get().map(|SignedIn(name): &SignedIn| name.clone())))
+    }
+}
+
+const UNLISTED: &str = "The operator has just started and is still reading what exists.";
+
+/// `answer`, as one to ask for again: what is not there may only not be read yet.
+fn not_yet(mut answer: Response) -> Response {
+    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
 /// Every page, for GET and HEAD alone.
 pub fn router(sources: Sources) -> Router {
     let dashboard = Dashboard { sources: Arc::new(sources), rendering: Arc::new(Semaphore::new(AT_A_TIME)) };
@@ -121,7 +129,7 @@ pub fn router(sources: Sources) -> Router {
         .route("/assets/style.css", asset("text/css; charset=utf-8", include_str!("assets/style.css")))
         .route("/assets/live.js", asset("text/javascript; charset=utf-8", include_str!("assets/live.js")))
         .route("/assets/icon.svg", asset("image/svg+xml", include_str!("assets/icon.svg")))
-        .fallback(pages::not_found)
+        .fallback(pages::nowhere)
         .layer(middleware::map_response(headers::add))
         .layer(middleware::from_fn(headers::only_reading))
         .with_state(dashboard)

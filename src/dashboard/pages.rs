@@ -13,15 +13,16 @@ use crate::api::{ChildStatus, Condition, Forecast};
 use crate::view::{
     Gaps,
     brief::Kind,
-    detail::{self, Detail, More},
+    detail::{self, Detail, Force, More},
     overview::{self, Asking, Line, Lost, Overview, StatusFilter, WORST_FIRST},
     row::{Name, TroubleKind},
     words,
 };
 
 use super::{
-    Dashboard, Sources, Visible,
+    Dashboard, Reader, Sources, Visible,
     address::{self, Asked},
+    not_yet,
     plot::Plot,
     shown::{Shown, When},
 };
@@ -42,6 +43,7 @@ pub fn html(page: &impl Template) -> Response {
 #[template(path = "templates/overview.html", whitespace = "minimize")]
 struct OverviewPage<'a> {
     root: &'static str,
+    signed_in: Option<String>,
     is_listed: bool,
     asked: &'a Asked,
     overview: &'a Overview,
@@ -92,19 +94,24 @@ struct Branch<'a> {
     below: Option<String>,
 }
 
-pub async fn overview(State(dashboard): State<Dashboard>, visible: Visible, RawQuery(query): RawQuery) -> Response {
+pub async fn overview(
+    State(dashboard): State<Dashboard>,
+    visible: Visible,
+    reader: Reader,
+    RawQuery(query): RawQuery,
+) -> Response {
     let asked = Asked::read(query.as_deref().unwrap_or_default());
-    dashboard.answered(move |sources| overview_page(sources, &visible, &asked)).await
+    dashboard.answered(move |sources| overview_page(sources, &visible, reader, &asked)).await
 }
 
-fn overview_page(sources: &Sources, visible: &Visible, asked: &Asked) -> Response {
+fn overview_page(sources: &Sources, visible: &Visible, Reader(signed_in): Reader, asked: &Asked) -> Response {
     let Sources { catalog, gaps, now, shutdown: _ } = sources;
     let now = now();
-    let shows = |namespace: &str| visible.shows(namespace);
-    let asking = asking(asked, &shows, gaps, now);
+    let asking = asking(asked, visible, gaps, now);
     let overview = overview::overview(&**catalog, &asking, asked.page);
     html(&OverviewPage {
         root: "./",
+        signed_in,
         is_listed: catalog.is_listed(),
         asked,
         totals: totals(asked, &overview),
@@ -116,7 +123,7 @@ fn overview_page(sources: &Sources, visible: &Visible, asked: &Asked) -> Respons
     })
 }
 
-pub fn asking<'a>(asked: &'a Asked, visible: &'a dyn Fn(&str) -> bool, gaps: &'a Gaps, now: Timestamp) -> Asking<'a> {
+pub fn asking<'a>(asked: &'a Asked, visible: &'a Visible, gaps: &'a Gaps, now: Timestamp) -> Asking<'a> {
     Asking { filter: &asked.filter, visible, gaps, now }
 }
 
@@ -147,7 +154,11 @@ fn fields(asked: &Asked, overview: &Overview) -> Vec<Field> {
     let choices = &overview.choices;
     let plain = |name: &String| (name.clone(), words::cut(name, 80));
     let chosen = |text: &Option<String>| text.clone().unwrap_or_default();
-    let field = |name, label, value, choices: Vec<(String, String)>| {
+    let field = |name, label, value: String, mut choices: Vec<(String, String)>| {
+        // What is asked for stays so when another field is changed, also where nothing has it any more.
+        if !value.is_empty() && choices.iter().all(|choice| choice.0 != value) {
+            choices.push((value.clone(), words::cut(&value, 80)));
+        }
         let choices = Some(choices).filter(|choices| choices.len() <= CHOICES);
         Field { name, label, value, choices }
     };
@@ -237,6 +248,7 @@ fn belonging(line: &Line) -> String {
 #[template(path = "templates/detail.html", whitespace = "minimize")]
 struct DetailPage<'a> {
     root: &'static str,
+    signed_in: Option<String>,
     shown: &'a Shown<'a>,
     more: Option<&'a More>,
     /// Where its objective has its page, and what it is called.
@@ -271,43 +283,49 @@ struct ShownCondition<'a> {
 pub async fn objective(
     dashboard: State<Dashboard>,
     visible: Visible,
+    reader: Reader,
     path: Path<(String, String)>,
     uri: Uri,
 ) -> Response {
-    detail(dashboard, visible, path, uri, Kind::Objective).await
+    detail(dashboard, visible, reader, path, uri, Kind::Objective).await
 }
 
 pub async fn key_result(
     dashboard: State<Dashboard>,
     visible: Visible,
+    reader: Reader,
     path: Path<(String, String)>,
     uri: Uri,
 ) -> Response {
-    detail(dashboard, visible, path, uri, Kind::KeyResult).await
+    detail(dashboard, visible, reader, path, uri, Kind::KeyResult).await
 }
 
 async fn detail(
     State(dashboard): State<Dashboard>,
     visible: Visible,
+    reader: Reader,
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
     kind: Kind,
 ) -> Response {
     let name = Name { namespace, name };
+    // Before looking, as it may have come in between.
+    let is_listed = dashboard.sources.catalog.is_listed();
+    let signed_in = reader.0.clone();
     let make = move |sources: &Sources| {
         let now = (sources.now)();
-        let shows = |namespace: &str| visible.shows(namespace);
-        let detail = detail::detail(&*sources.catalog, kind, &name, &shows, &sources.gaps, now)?;
-        Some(detail_page(&detail, now))
+        let detail = detail::detail(&*sources.catalog, kind, &name, &visible, &sources.gaps, now)?;
+        Some(detail_page(&detail, signed_in, now))
     };
     match dashboard.made(make).await {
         Some(Some(page)) => page,
-        Some(None) => not_found(uri).await,
+        Some(None) if is_listed => not_found(&uri, reader),
+        Some(None) => not_yet(absent(&uri, reader, false)),
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-fn detail_page(detail: &Detail, now: Timestamp) -> Response {
+fn detail_page(detail: &Detail, signed_in: Option<String>, now: Timestamp) -> Response {
     let Detail { row, more } = detail;
     let shown = Shown::new(row, now);
     let more = more.as_ref();
@@ -315,12 +333,13 @@ fn detail_page(detail: &Detail, now: Timestamp) -> Response {
     let chart = more.and_then(|more| more.chart.as_ref());
     html(&DetailPage {
         root: "../../",
+        signed_in,
         parent: row
             .objective
             .as_ref()
             .map(|name| (address::detail(Kind::Objective, &name.namespace, &name.name), words::cut(&name.name, 80))),
         since: row.okr_status_since.as_ref().map(when).as_ref(),
-        plot: chart.map(|chart| Plot::new(chart, if row.measured() { &shown.unit } else { "% progress" })),
+        plot: chart.map(|chart| Plot::new(chart, row.measured().then_some(&*shown.unit))),
         forecast: more.and_then(|more| more.forecast.as_ref()).map(|forecast| foretold(forecast, &shown.unit)),
         children: more.map(|more| more.children.iter().map(child).collect()).unwrap_or_default(),
         conditions: more.map(|more| more.conditions.iter().map(|it| condition(it, now)).collect()).unwrap_or_default(),
@@ -373,12 +392,22 @@ fn condition(condition: &Condition, now: Timestamp) -> ShownCondition<'_> {
 #[template(path = "templates/not_found.html", whitespace = "minimize")]
 struct NotFoundPage {
     root: String,
+    signed_in: Option<String>,
+    is_listed: bool,
 }
 
 /// The answer to an address that leads nowhere.
-pub async fn not_found(uri: Uri) -> Response {
+pub async fn nowhere(reader: Reader, uri: Uri) -> Response {
+    not_found(&uri, reader)
+}
+
+pub fn not_found(uri: &Uri, reader: Reader) -> Response {
+    (StatusCode::NOT_FOUND, absent(uri, reader, true)).into_response()
+}
+
+fn absent(uri: &Uri, Reader(signed_in): Reader, is_listed: bool) -> Response {
     let depth = uri.path().matches('/').count().saturating_sub(1);
     // An address of ten thousand slashes is nobody's bookmark.
     let root = if depth == 0 { "./".to_owned() } else { "../".repeat(depth.min(32)) };
-    (StatusCode::NOT_FOUND, html(&NotFoundPage { root })).into_response()
+    html(&NotFoundPage { root, signed_in, is_listed })
 }

@@ -47,8 +47,8 @@ pub struct Tick {
 }
 
 impl Plot {
-    /// `title` and `unit` are those of the object.
-    pub fn new(chart: &Chart, unit: &str) -> Self {
+    /// `unit` is that of the values; None where they are progress themselves, as those of a roll-up.
+    pub fn new(chart: &Chart, unit: Option<&str>) -> Self {
         let Chart { times, zone: time_zone, values, points, expected, zones, target, forecast, now } = chart;
         let x = |time: f64| (time - times.0) / (times.1 - times.0) * WIDTH;
         let y = |value: f64| (values.1 - value) / (values.1 - values.0) * HEIGHT;
@@ -97,8 +97,9 @@ impl Plot {
 }
 
 /// "2026-11-15 11:00 UTC: 2,350 leads, 47 % progress".
-fn said(point: &crate::view::chart::Point, unit: &str) -> String {
+fn said(point: &crate::view::chart::Point, unit: Option<&str>) -> String {
     let time = point.time.strftime("%Y-%m-%d %H:%M UTC");
+    let Some(unit) = unit else { return format!("{time}: {} % progress", words::number(&point.value)) };
     let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
     let progress = point.progress.as_deref().map(|progress| format!(", {progress} % progress")).unwrap_or_default();
     format!("{time}: {}{unit}{progress}", words::number(&point.value))

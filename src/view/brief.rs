@@ -119,6 +119,9 @@ pub struct Status<'a> {
     pub next_sync_time: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub conditions: Vec<Condition<'a>>,
+    /// How many children an objective has; it does not list all of very many.
+    #[serde(default)]
+    pub child_count: Option<u32>,
     /// An objective's children, by identity alone: who is admitted.
     #[serde(borrow, default)]
     pub children: Vec<Child<'a>>,

@@ -81,7 +81,8 @@ pub fn chart(drawn: &Drawn<'_>) -> Option<Chart> {
     let zone = calendar::zone(drawn.period)?;
     let days = drawn.period.and_then(|period| {
         let day = |date: Date| calendar::start_of_day(date, &zone).map(seconds);
-        Some((day(period.start_date.0)?, day(period.end_date.0)?))
+        // The last day is a part of the period. Its last second, so that the axis does not end with the day after.
+        Some((day(period.start_date.0)?, day(period.end_date.0.tomorrow().ok()?)? - 1.0))
     });
     let (first, last) = (points.first()?.at.0, points.last()?.at.0);
     let times = match days {

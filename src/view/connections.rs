@@ -8,7 +8,7 @@ use crate::{
     domain::conditions::{READY, find},
 };
 
-use super::{brief, catalog::Catalog};
+use super::{Visible, brief, catalog::Catalog};
 
 /// A connection as a list shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -41,11 +41,11 @@ pub struct ConnectionRow {
 }
 
 /// Every connection that may be seen, by namespace and name.
-pub fn connections(catalog: &dyn Catalog, visible: &dyn Fn(&str) -> bool) -> Vec<ConnectionRow> {
+pub fn connections(catalog: &dyn Catalog, visible: &Visible) -> Vec<ConnectionRow> {
     let mut rows = Vec::new();
     catalog.each_connection(&mut |json| {
         let row = row(json);
-        if visible(&row.namespace) {
+        if visible.shows(&row.namespace) {
             rows.push(row);
         }
     });

@@ -5,22 +5,23 @@ use serde::Serialize;
 
 use crate::{
     api::{
-        BigQueryConnection, BigQuerySource, CheckIn, ChildStatus, Condition, Expected, Forecast, GROUP, LastQuery,
+        BigQueryConnection, BigQuerySource, CheckIn, ChildStatus, Condition, Expected, Forecast, GROUP, LastQuery, Lifecycle,
         Link, Manual, Measure, MeasuredStatus, OkrKeyResult, OkrObjective, OkrStatus, Percent, Period, Thresholds,
     },
     domain::{
         calendar, forecast,
-        judgement::Gaps,
+        judgement::{self, Gaps},
         number::{self, two_places},
     },
 };
 
 use super::{
+    Visible,
     brief::Kind,
     catalog::Catalog,
     chart::{self, Chart, Drawn, Point},
     overview,
-    row::{Name, Row},
+    row::{Name, Row, veiled},
     words,
 };
 
@@ -39,7 +40,7 @@ pub struct More {
     pub period: Option<Period>,
     /// In percent of its objective, where one is set.
     pub weight: Option<u8>,
-    pub check_in: Option<CheckIn>,
+    pub check_in: Option<ShownCheckIn>,
     /// How the status follows, step by step: what it is called, and what it is.
     pub arithmetic: Vec<(&'static str, String)>,
     pub chart: Option<Chart>,
@@ -54,6 +55,22 @@ pub struct More {
     pub conditions: Vec<Condition>,
     /// The object as a manifest to apply.
     pub yaml: String,
+}
+
+/// A check-in of people, and whether the status follows from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShownCheckIn {
+    pub check_in: CheckIn,
+    pub force: Force,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    Counts,
+    /// Its last day is over.
+    Ended,
+    /// The period has not begun, or the object is closed or postponed.
+    Idle,
 }
 
 /// The BigQuery job that gave the value.
@@ -71,6 +88,7 @@ struct Common<'a> {
     period: &'a Option<Period>,
     weight: Option<u8>,
     check_in: &'a Option<CheckIn>,
+    lifecycle: Lifecycle,
     measure: Option<&'a Measure>,
     unit: &'a Option<String>,
     big_query: &'a Option<BigQuerySource>,
@@ -89,6 +107,7 @@ macro_rules! common {
             period: &$spec.period,
             weight: $spec.weight,
             check_in: &$spec.check_in,
+            lifecycle: $spec.lifecycle.unwrap_or_default(),
             measure: $measure,
             unit: &$spec.unit,
             big_query: &$spec.big_query,
@@ -106,18 +125,18 @@ pub fn detail(
     catalog: &dyn Catalog,
     kind: Kind,
     Name { namespace, name }: &Name,
-    visible: &dyn Fn(&str) -> bool,
+    visible: &Visible,
     gaps: &Gaps,
     now: Timestamp,
 ) -> Option<Detail> {
-    if !visible(namespace) {
+    if !visible.shows(namespace) {
         return None;
     }
     let json = match kind {
         Kind::Objective => catalog.objective(namespace, name)?,
         Kind::KeyResult => catalog.key_result(namespace, name)?,
     };
-    let row = Row::of(kind, &json, &overview::connections(catalog, visible), gaps, now);
+    let row = Row::of(kind, &json, &overview::connections(catalog, visible), visible, gaps, now);
     let more = match kind {
         Kind::KeyResult => serde_json::from_slice::<OkrKeyResult>(&json).ok().map(|key_result| {
             let spec = &key_result.spec;
@@ -140,7 +159,7 @@ fn more(
     common: &Common<'_>,
     yaml: String,
     catalog: &dyn Catalog,
-    visible: &dyn Fn(&str) -> bool,
+    visible: &Visible,
     operator: &Gaps,
     now: Timestamp,
 ) -> More {
@@ -153,13 +172,13 @@ fn more(
     let period = common.period.as_ref();
     let expected = common.expected.as_ref();
     let drawn = Drawn { measure, history, period, expected, gaps: &gaps, forecast: forecast.as_ref(), now };
-    let shown_children = common.children.iter().filter(|child| visible(&child.namespace));
+    let shown_children = common.children.iter().filter(|child| visible.shows(&child.namespace));
     More {
         description: common.description.clone(),
         links: common.links.to_vec(),
         period: common.period.clone(),
         weight: common.weight,
-        check_in: common.check_in.clone(),
+        check_in: check_in(common, now),
         arithmetic: arithmetic(row, common, &gaps, now),
         chart: chart::chart(&drawn),
         points: chart::points(measure, history),
@@ -167,10 +186,23 @@ fn more(
         manual: common.manual.clone(),
         job: common.status.and_then(|status| job(status, catalog, visible)),
         children: shown_children.cloned().collect(),
-        conditions: common.status.map(|status| status.conditions.clone()).unwrap_or_default(),
+        conditions: common.status.map(|status| conditions(row, status)).unwrap_or_default(),
         forecast,
         yaml,
     }
+}
+
+fn check_in(common: &Common<'_>, now: Timestamp) -> Option<ShownCheckIn> {
+    let check_in = common.check_in.clone()?;
+    let period = common.period.as_ref();
+    let today = calendar::zone(period).map(|zone| calendar::day(now, &zone));
+    let has_begun = |today| period.is_none_or(|period| period.start_date.0 <= today);
+    let force = match today {
+        Some(today) if !judgement::in_force(&check_in, today) => Force::Ended,
+        Some(today) if common.lifecycle == Lifecycle::Active && has_begun(today) => Force::Counts,
+        Some(_) | None => Force::Idle,
+    };
+    Some(ShownCheckIn { check_in, force })
 }
 
 /// Where the history leads. Nothing goes on in what is closed or postponed.
@@ -222,7 +254,11 @@ fn arithmetic(row: &Row, common: &Common<'_>, gaps: &Gaps, now: Timestamp) -> Ve
         steps.push(("Progress", format!("{by}{} %", grouped(progress))));
     }
     let Some(expected) = &row.expected_progress_percent else { return steps };
-    let today = calendar::zone(common.period.as_ref()).map(|zone| calendar::day(now, &zone));
+    // What is closed is judged by the day of closing.
+    let since = row.okr_status_since.as_ref();
+    let closed = since.filter(|_| common.lifecycle == Lifecycle::Closed && row.okr_status == OkrStatus::Closed);
+    let judged = closed.map_or(now, |since| since.0);
+    let today = calendar::zone(common.period.as_ref()).map(|zone| calendar::day(judged, &zone));
     let by = match (common.period.as_ref(), today, common.expected.is_some()) {
         (Some(period), Some(today), false) => {
             let days = |to: jiff::civil::Date| (to - period.start_date.0).get_days();
@@ -247,9 +283,19 @@ fn arithmetic(row: &Row, common: &Common<'_>, gaps: &Gaps, now: Timestamp) -> Ve
     steps
 }
 
-fn job(status: &MeasuredStatus, catalog: &dyn Catalog, visible: &dyn Fn(&str) -> bool) -> Option<Job> {
+fn conditions(row: &Row, status: &MeasuredStatus) -> Vec<Condition> {
+    let mut conditions = status.conditions.clone();
+    if row.is_veiled {
+        for condition in &mut conditions {
+            veiled(&condition.reason).clone_into(&mut condition.message);
+        }
+    }
+    conditions
+}
+
+fn job(status: &MeasuredStatus, catalog: &dyn Catalog, visible: &Visible) -> Option<Job> {
     let query = status.last_query.clone()?;
-    let connection = status.connection.as_ref().filter(|choice| visible(&choice.namespace)).and_then(|choice| {
+    let connection = status.connection.as_ref().filter(|choice| visible.shows(&choice.namespace)).and_then(|choice| {
         let json = catalog.connection(&choice.namespace, &choice.name)?;
         serde_json::from_slice::<BigQueryConnection>(&json).ok()
     });

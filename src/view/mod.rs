@@ -9,6 +9,7 @@
 //! | which rows, in which order, on which page? | [`overview`] |
 //! | what does a row say? | [`row`] |
 //! | which connections are there? | [`connections`] |
+//! | whose objects may somebody see? | [`Visible`] |
 //! | everything about one object? | [`detail`], [`chart`] |
 //! | how is it said in words? | [`words`] |
 
@@ -20,6 +21,8 @@ pub mod detail;
 pub mod overview;
 pub mod row;
 pub mod standing;
+mod visible;
 pub mod words;
 
 pub use crate::domain::judgement::Gaps;
+pub use visible::Visible;

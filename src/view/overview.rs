@@ -13,7 +13,10 @@ use crate::{
     domain::judgement::Gaps,
 };
 
+pub use crate::domain::judgement::WORST_FIRST;
+
 use super::{
+    Visible,
     brief::{Brief, Kind, decode},
     catalog::Catalog,
     row::{Connections, Name, Row, TroubleKind, display_name, worst_trouble},
@@ -44,7 +47,7 @@ pub enum StatusFilter {
 pub struct Asking<'a> {
     pub filter: &'a Filter,
     /// Whether the objects of a namespace may be seen.
-    pub visible: &'a dyn Fn(&str) -> bool,
+    pub visible: &'a Visible,
     /// The operator's thresholds.
     pub gaps: &'a Gaps,
     pub now: Timestamp,
@@ -117,28 +120,10 @@ pub struct Choices {
     pub connections: Connections,
 }
 
-/// All statuses, the worst first.
-pub const WORST_FIRST: [OkrStatus; 7] = [
-    OkrStatus::AtRisk,
-    OkrStatus::Behind,
-    OkrStatus::InProgress,
-    OkrStatus::OnTrack,
-    OkrStatus::NotStarted,
-    OkrStatus::Postponed,
-    OkrStatus::Closed,
-];
-
-/// The place among the worst. 2 is left for what is wrong otherwise.
+/// The place among [`WORST_FIRST`]. 2, after Behind, is left for what is wrong otherwise.
 fn rank(okr_status: OkrStatus) -> u8 {
-    match okr_status {
-        OkrStatus::AtRisk => 0,
-        OkrStatus::Behind => 1,
-        OkrStatus::InProgress => 3,
-        OkrStatus::OnTrack => 4,
-        OkrStatus::NotStarted => 5,
-        OkrStatus::Postponed => 6,
-        OkrStatus::Closed => 7,
-    }
+    let place = (0..).zip(WORST_FIRST).find(|(_, other)| *other == okr_status);
+    place.map_or(u8::MAX, |(place, _)| place + u8::from(place >= 2))
 }
 
 /// What is kept of every object while one page is made.
@@ -234,7 +219,7 @@ pub fn list(catalog: &dyn Catalog, kind: Kind, asking: &Asking<'_>, page: usize,
 }
 
 /// The connections that may be seen, with their display names. One that cannot be read goes by its own name.
-pub fn connections(catalog: &dyn Catalog, visible: &dyn Fn(&str) -> bool) -> Connections {
+pub fn connections(catalog: &dyn Catalog, visible: &Visible) -> Connections {
     let mut connections = Connections::new();
     catalog.each_connection(&mut |json| {
         let named = match serde_json::from_slice::<BigQueryConnection>(json) {
@@ -244,7 +229,7 @@ pub fn connections(catalog: &dyn Catalog, visible: &dyn Fn(&str) -> bool) -> Con
                 (Name { namespace: broken.namespace, name: broken.name.clone() }, broken.name)
             }
         };
-        if visible(&named.0.namespace) {
+        if visible.shows(&named.0.namespace) {
             connections.insert(named.0, named.1);
         }
     });
@@ -273,7 +258,7 @@ impl Outlines {
             Ok(brief) => (&*brief.metadata.namespace, &*brief.metadata.name),
             Err(broken) => (broken.namespace.as_str(), broken.name.as_str()),
         };
-        if !(asking.visible)(namespace) {
+        if !asking.visible.shows(namespace) {
             return;
         }
         if !self.choices.namespaces.contains(namespace) {
@@ -421,7 +406,7 @@ impl Outline {
             Kind::KeyResult => catalog.key_result(&self.namespace, &self.name),
         };
         // Deleted in between: the next look shows it no more.
-        Some(Row::of(self.kind, &json?, connections, asking.gaps, asking.now))
+        Some(Row::of(self.kind, &json?, connections, asking.visible, asking.gaps, asking.now))
     }
 }
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    api::{BigQueryConnection, OkrKeyResult, OkrStatus, Time},
+    api::{BigQueryConnection, OkrKeyResult, OkrStatus, StatusFrom, Time},
     domain::{
         Measured, calendar,
         conditions::{FRESH, READY, Truth},
@@ -19,8 +19,10 @@ use crate::{
 };
 
 use super::{
+    Visible,
     brief::{Brief, Broken, Kind, Status, decode, time},
     standing::{Moment, Standing, standing},
+    words,
 };
 
 /// An object by name.
@@ -78,6 +80,9 @@ pub struct Row {
     pub rest: Option<String>,
     /// What is wrong with it, the worst first.
     pub troubles: Vec<Trouble>,
+    /// Whether its written texts are not for these eyes.
+    #[serde(skip)]
+    pub is_veiled: bool,
 }
 
 /// Where a number comes from.
@@ -150,6 +155,22 @@ pub fn worst_trouble(status: &Status<'_>) -> Option<TroubleKind> {
     }
 }
 
+const HIDDEN: &str = "It depends on objects in namespaces that you may not list.";
+
+/// Whether the texts of a status may name objects that are not `visible`: the worst child, or those of a cycle, which are
+/// no children of it.
+fn names_hidden(brief: &Brief<'_>, visible: &Visible) -> bool {
+    let (Visible::Namespaces(_), Some(status)) = (visible, &brief.status) else { return false };
+    status.children.iter().any(|child| !visible.shows(&child.namespace))
+        || status.child_count.is_some_and(|count| count as usize > status.children.len())
+        || status.conditions.iter().any(|condition| &*condition.reason == Reason::Cycle.name())
+}
+
+/// The message of a condition without the names in it.
+pub fn veiled(reason: &str) -> &'static str {
+    Reason::from_name(reason).map_or(HIDDEN, Reason::sentence)
+}
+
 fn troubles(status: &Status<'_>) -> Vec<Trouble> {
     let of = |kind: &str, trouble: TroubleKind| {
         let found = status.condition(kind).filter(|found| &*found.status == Truth::False.name())?;
@@ -159,17 +180,30 @@ fn troubles(status: &Status<'_>) -> Vec<Trouble> {
 }
 
 impl Row {
-    /// What `json` says at `now`; an object that cannot be read is a row too.
-    pub fn of(kind: Kind, json: &[u8], connections: &Connections, gaps: &Gaps, now: Timestamp) -> Self {
+    /// What `json` says at `now` to somebody who may see what is `visible`; an object that cannot be read is a row too.
+    pub fn of(
+        kind: Kind,
+        json: &[u8],
+        connections: &Connections,
+        visible: &Visible,
+        gaps: &Gaps,
+        now: Timestamp,
+    ) -> Self {
         match decode(kind, json) {
             Ok(brief) => {
                 let standing = standing(&brief, gaps, &mut Moment::new(now));
-                let explanation = if standing.is_as_written {
+                // That of an objective by its worst child says nothing that a new day changes.
+                let by_worst = brief.spec.measure.is_none() && brief.spec.status_from == Some(StatusFrom::KeyResults);
+                let explanation = if standing.is_as_written || (kind == Kind::Objective && by_worst) {
                     brief.status.as_ref().and_then(|status| status.explanation.as_deref()).map(str::to_owned)
                 } else {
                     explained(kind, json, gaps, &standing, now)
                 };
-                Self::new(kind, &brief, standing, explanation, connections)
+                let mut row = Self::new(kind, &brief, standing, explanation, connections);
+                if names_hidden(&brief, visible) {
+                    row.veil();
+                }
+                row
             }
             Err(broken) => Self::broken(kind, broken),
         }
@@ -206,6 +240,7 @@ impl Row {
             next_sync_time: time(status.next_sync_time.as_ref()),
             rest: status.condition(READY).and_then(|ready| rest(&ready.reason)),
             troubles: troubles(status),
+            is_veiled: false,
             name: metadata.name.to_string(),
             namespace,
         }
@@ -239,6 +274,23 @@ impl Row {
             next_sync_time: None,
             rest: None,
             troubles: vec![trouble],
+            is_veiled: false,
+        }
+    }
+
+    /// Takes out what may name objects that are not for these eyes.
+    fn veil(&mut self) {
+        let status = words::status(self.okr_status);
+        self.is_veiled = true;
+        self.explanation = Some(match (&self.progress_percent, &self.expected_progress_percent) {
+            (Some(progress), Some(expected)) => {
+                format!("{progress} % progress where {expected} % is expected by now: {status}. {HIDDEN}")
+            }
+            (Some(progress), None) => format!("{progress} % progress: {status}. {HIDDEN}"),
+            (None, _) => HIDDEN.to_owned(),
+        });
+        for trouble in &mut self.troubles {
+            veiled(&trouble.reason).clone_into(&mut trouble.message);
         }
     }
 
@@ -303,7 +355,7 @@ fn explained(kind: Kind, json: &[u8], gaps: &Gaps, standing: &Standing, now: Tim
             "{} % progress where {} % is expected by now: {}.",
             progress.as_deref()?,
             expected.as_deref()?,
-            okr_status.name()
+            words::status(*okr_status)
         ));
     }
     let key_result: OkrKeyResult = serde_json::from_slice(json).ok()?;

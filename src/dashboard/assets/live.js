@@ -3,15 +3,29 @@
 "use strict";
 
 (() => {
+  const PAUSED = "Paused while text is selected";
+  const LOST = "Not connected; trying again";
   const live = document.getElementById("live");
   const events = new URL("../events", document.currentScript.src);
   let connected = false;
   let fetching = false;
   let again = false;
   let sent = document.getElementById("main").innerHTML;
+  let source = null;
+  let paused = false;
+  let complaint = null;
+  let retry = null;
 
   const say = (text) => {
     if (live.textContent !== text) live.textContent = text;
+  };
+
+  const isOpen = () => source !== null && source.readyState === EventSource.OPEN;
+
+  // Whether somebody marks text of the content, for instance to copy it.
+  const isSelected = () => {
+    const selection = document.getSelection();
+    return selection && !selection.isCollapsed && document.getElementById("main").contains(selection.anchorNode);
   };
 
   // Where the focus is, in words that hold for the new content too.
@@ -49,9 +63,12 @@
     const main = document.getElementById("main");
     // As the server sent it: what is open here and which point is focused are not in it.
     if (sent === next.innerHTML) return;
-    // Text that somebody is copying must not go from under them; the next change shows this one too.
-    const selection = document.getSelection();
-    if (selection && !selection.isCollapsed && main.contains(selection.anchorNode)) return;
+    // Text that somebody is copying must not go from under them; the end of the selection shows this change too.
+    if (isSelected()) {
+      paused = true;
+      say(PAUSED);
+      return;
+    }
     const find = focused(main);
     sent = next.innerHTML;
     const open = new Map([...main.querySelectorAll("details[id]")].map((details) => [details.id, details.open]));
@@ -89,34 +106,61 @@
     }
   };
 
+  // Said after a while: with a login the stream is ended every 30 s and comes again at once, and a screen reader would
+  // read that out each time.
+  const complain = () => {
+    complaint ??= setTimeout(() => say(LOST), 5000);
+  };
+
   const listen = () => {
-    const source = new EventSource(events);
+    source = new EventSource(events);
     source.addEventListener("open", () => {
-      say("Live");
+      clearTimeout(complaint);
+      complaint = null;
+      say(paused ? PAUSED : "Live");
       if (connected) refresh();
       connected = true;
     });
-    source.addEventListener("changed", () => {
-      if (!document.hidden) refresh();
-    });
+    source.addEventListener("changed", refresh);
     source.addEventListener("error", () => {
-      say("Not connected; trying again");
+      complain();
       // A browser gives up on an answer that is no stream, such as a proxy's error while the operator restarts.
       if (source.readyState === EventSource.CLOSED) {
         connected = true;
-        setTimeout(listen, 3000);
+        retry = setTimeout(listen, 3000);
       }
     });
   };
 
-  // What changed while nobody looked, and words such as "4 minutes ago", which age by themselves.
+  // A page that nobody looks at listens to nothing: over HTTP/1.1 a browser has six connections to a host, and six
+  // such tabs would leave none for a seventh.
+  const rest = () => {
+    clearTimeout(retry);
+    clearTimeout(complaint);
+    complaint = null;
+    if (source) source.close();
+    source = null;
+  };
+
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) refresh();
+    rest();
+    if (document.hidden) return;
+    // So that nothing between this fetch and the stream's beginning is lost, its beginning fetches once more.
+    connected = true;
+    refresh();
+    listen();
   });
+  document.addEventListener("selectionchange", () => {
+    if (!paused || isSelected()) return;
+    paused = false;
+    say(isOpen() ? "Live" : LOST);
+    refresh();
+  });
+  // Words such as "4 minutes ago" age by themselves.
   setInterval(() => {
     if (!document.hidden) refresh();
   }, 60000);
   document.addEventListener("keydown", step);
   rove(document);
-  listen();
+  if (!document.hidden) listen();
 })();
