@@ -332,7 +332,7 @@ async fn only_what_may_be_seen_is_shown_anywhere() {
 
 #[tokio::test]
 async fn texts_name_nothing_that_may_not_be_seen() {
-    let child = |namespace: &str| json!({"kind": "OkrKeyResult", "namespace": namespace, "name": "secret-result"});
+    let child = |namespace: &str, name: &str| json!({"kind": "OkrKeyResult", "namespace": namespace, "name": name});
     let worst = "60 % progress; the worst child is board/secret-result, so OnTrack.";
     let ready = |status: &str, reason: &str, message: &str| {
         json!([condition("Ready", status, reason, message), condition("OnTrack", "True", "OnTrack", worst)])
@@ -341,8 +341,8 @@ async fn texts_name_nothing_that_may_not_be_seen() {
     let good = ready("True", "RolledUp", "Rolled up.");
     let status = |children: serde_json::Value, count: u32, conditions: &serde_json::Value| json!({"explanation": worst, "childCount": count, "children": children, "conditions": conditions});
     for status in [
-        status(json!([child("board")]), 1, &good),
-        status(json!([child("sales")]), 2, &good),
+        status(json!([child("board", "secret-result")]), 1, &good),
+        status(json!([child("sales", "leads")]), 2, &good),
         status(json!([]), 0, &cycle),
     ] {
         let site = site([objective("sales", "grow", json!({"status": status}))]);
@@ -356,7 +356,8 @@ async fn texts_name_nothing_that_may_not_be_seen() {
             assert!(site.page(address).await.contains("board/secret-result"), "{address}");
         }
     }
-    let site = site([objective("sales", "grow", json!({"status": status(json!([child("sales")]), 1, &good)}))]);
+    let site =
+        site([objective("sales", "grow", json!({"status": status(json!([child("sales", "leads")]), 1, &good)}))]);
     assert!(site.get_as(&["sales"], "/").await.text.contains("the worst child is"), "nothing is hidden");
 }
 
