@@ -123,9 +123,8 @@ fn named(text: &str) -> Name {
 }
 
 fn is_path(text: &str) -> bool {
-    text.split_once('/').is_some_and(|(namespace, name)| {
-        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
-    })
+    text.split_once('/')
+        .is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
 }
 
 /// Where an object has its own page, below the dashboard's root.

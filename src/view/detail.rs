@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use crate::{
     api::{
-        BigQueryConnection, BigQuerySource, CheckIn, ChildStatus, Condition, Expected, Forecast, GROUP, LastQuery, Lifecycle,
-        Link, Manual, Measure, MeasuredStatus, OkrKeyResult, OkrObjective, OkrStatus, Percent, Period, Thresholds,
+        BigQueryConnection, BigQuerySource, CheckIn, ChildStatus, Condition, Expected, Forecast, GROUP, LastQuery,
+        Lifecycle, Link, Manual, Measure, MeasuredStatus, OkrKeyResult, OkrObjective, OkrStatus, Percent, Period,
+        Thresholds,
     },
     domain::{
         calendar, forecast,

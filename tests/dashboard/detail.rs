@@ -124,6 +124,59 @@ async fn an_objective_lists_what_counts_for_it() {
 }
 
 #[tokio::test]
+async fn a_point_of_a_roll_up_says_its_progress_once() {
+    let history = json!([{"time": "2026-10-02T08:00:00Z", "value": "10"}]);
+    let site = site([objective("sales", "grow", json!({"status": {"history": history}}))]);
+    let page = site.page("/objectives/sales/grow").await;
+    assert!(page.contains("aria-label=\"2026-10-02 08:00 UTC: 10 % progress\""), "{page}");
+}
+
+#[tokio::test]
+async fn a_check_in_says_whether_it_counts() {
+    let check_in = |until: &str| json!({"okrStatus": "OnTrack", "until": until, "note": "All is well."});
+    for (spec, want) in [
+        (json!({"override": check_in("2026-11-15")}), "Checked in as On Track until 2026-11-15: All is well."),
+        (json!({"override": check_in("2026-11-14")}), "A check-in as On Track ended on 2026-11-14: All is well."),
+        // Noon in UTC is the next day on Kiritimati.
+        (
+            json!({"override": check_in("2026-11-15"), "period": {"timeZone": "Pacific/Kiritimati"}}),
+            "A check-in as On Track ended on 2026-11-15",
+        ),
+        (
+            json!({"override": check_in("2026-11-20"), "lifecycle": "Postponed"}),
+            "A check-in as On Track until 2026-11-20 does not count now",
+        ),
+        (
+            json!({"override": check_in("2026-11-20"), "period": {"startDate": "2026-11-16"}}),
+            "A check-in as On Track until 2026-11-20 does not count now",
+        ),
+    ] {
+        let said =
+            words(&site([key_result("sales", "leads", json!({"spec": spec}))]).page("/keyresults/sales/leads").await);
+        assert!(said.contains(want), "{want} is not in: {said}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_closed_counts_the_days_to_its_closing() {
+    let status =
+        json!({"okrStatus": "Closed", "okrStatusSince": "2026-10-11T08:00:00Z", "expectedProgressPercent": "10.99"});
+    let site = site([key_result("sales", "leads", json!({"spec": {"lifecycle": "Closed"}, "status": status}))]);
+    let said = words(&site.page("/keyresults/sales/leads").await);
+    assert!(said.contains("Expected progress 10 of 91 days = 10.99 %"), "{said}");
+}
+
+#[tokio::test]
+async fn a_forecast_is_drawn_on_the_last_day_too() {
+    let history: Vec<_> =
+        (1..=15).map(|day| json!({"time": format!("2026-11-{day:02}T10:00:00Z"), "value": day.to_string()})).collect();
+    let change = json!({"spec": {"period": {"endDate": "2026-11-15"}}, "status": {"history": history}});
+    let page = site([key_result("sales", "leads", change)]).page("/keyresults/sales/leads").await;
+    assert!(page.contains("<polyline class=\"forecast\"") && page.contains("class=\"now\""), "{page}");
+    assert!(page.contains(">Nov 15</text>") && !page.contains(">Nov 16</text>"), "{page}");
+}
+
+#[tokio::test]
 async fn a_forecast_is_said_and_dashed() {
     // Fifty a day, for twelve days of 91.
     let history: Vec<_> = (1..=12)

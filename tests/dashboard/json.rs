@@ -32,6 +32,25 @@ async fn lists_have_the_same_filters_and_pages_as_the_page() {
 }
 
 #[tokio::test]
+async fn a_filter_that_is_not_understood_is_no_filter_for_everything() {
+    let site = site([key_result("sales", "leads", json!({}))]);
+    for (query, parameter) in
+        [("status=Nonsense", "status"), ("connection=x", "connection"), ("connection=a/b/c", "connection")]
+    {
+        for list in ["objectives", "keyresults"] {
+            let answer = site.get(&format!("/api/v1/{list}?{query}")).await;
+            assert_eq!(answer.status, 400, "{query}");
+            assert!(answer.text.contains(&format!("The parameter {parameter} is ")), "{}", answer.text);
+        }
+    }
+    assert_eq!(site.json("/api/v1/keyresults?status=&connection=").await["total"], 1);
+    let document = site.json("/api/v1/openapi.json").await;
+    let parameters = document["paths"]["/api/v1/keyresults"]["get"]["parameters"].as_array().unwrap();
+    let status = parameters.iter().find(|parameter| parameter["name"] == "status").unwrap();
+    assert!(status["schema"]["enum"].as_array().unwrap().contains(&json!("Stale")), "{status}");
+}
+
+#[tokio::test]
 async fn answers_fit_their_openapi_document() {
     let site = site([
         objective("sales", "grow", json!({})),

@@ -1,5 +1,7 @@
 //! The page of everything.
 
+use axum::{body::Body, http::Request};
+use okr_operator::dashboard::gate::SignedIn;
 use serde_json::json;
 
 use crate::world::{Objects, condition, connection, key_result, objective, over, site, titles, words};
@@ -124,9 +126,19 @@ async fn filters_are_kept_in_the_address() {
     check("/?status=Behind&namespace=sales", &["Grow", "Title of leads"]).await;
     check("/?status=Nonsense&page=x&other=1", &["Grow", "Title of leads", "Title of orders"]).await;
     check("/?text=nothing+like+it", &[]).await;
+    check("/?connection=warehouse", &[]).await;
     let page = site.page("/?owner=Zo%C3%AB+%26+co&namespace=shop").await;
     assert!(page.contains("<option value=\"Zoë &#38; co\" selected>"), "{page}");
     assert!(page.contains("href=\"?namespace=shop&#38;owner=Zo%C3%AB+%26+co&#38;status=Behind\""), "{page}");
+    // Nobody has these; they are kept all the same.
+    let page = site.page("/?owner=gone&connection=warehouse").await;
+    assert!(page.contains("<option value=\"gone\" selected>gone</option>"), "{page}");
+    assert!(page.contains("<option value=\"warehouse\" selected>warehouse</option>"), "{page}");
+    assert!(
+        page.contains("href=\"?owner=gone&#38;connection=warehouse&#38;status=Behind\"")
+            || page.contains("href=\"?owner=gone&#38;status=Behind&#38;connection=warehouse\""),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -230,6 +242,24 @@ async fn a_status_of_yesterday_is_decided_for_today() {
     assert!(said.contains("Closed Title of closed sales · growth-team Progress 49 %, expected 12 %"), "{said}");
     assert!(said.contains("On Track Title of begun"), "{said}");
     assert!(said.contains("At Risk Title of grow sales · sales-lead Progress 20 %, expected 49.45 %"), "{said}");
+    assert!(said.contains("20 % progress where 49.45 % is expected by now: At Risk."), "{said}");
+}
+
+#[tokio::test]
+async fn a_new_day_leaves_the_sentence_about_the_worst_child() {
+    let status = json!({"expectedProgressPercent": "44", "explanation": "60 % progress; the worst child is sales/leads, so OnTrack."});
+    let site = site([objective("sales", "grow", json!({"spec": {"statusFrom": "KeyResults"}, "status": status}))]);
+    let said = words(&site.page("/").await);
+    assert!(said.contains("the worst child is sales/leads") && said.contains("expected 49.45 %"), "{said}");
+}
+
+#[tokio::test]
+async fn statuses_have_the_order_in_which_a_child_is_the_worst() {
+    let of = |name: &str, status: &str| {
+        key_result("sales", name, json!({"spec": {"lifecycle": "Closed"}, "status": {"okrStatus": status}}))
+    };
+    let site = site([of("a", "Postponed"), of("b", "Closed"), of("c", "InProgress"), of("d", "OnTrack")]);
+    assert_eq!(titles(&site.page("/").await), ["d", "c", "b", "a"].map(|name| format!("Title of {name}")));
 }
 
 #[tokio::test]
@@ -297,6 +327,75 @@ async fn only_what_may_be_seen_is_shown_anywhere() {
     {
         assert_eq!(site.get_as(&["sales"], address).await.status, 404, "{address}");
         assert_eq!(site.get(address).await.status, 200, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn texts_name_nothing_that_may_not_be_seen() {
+    let child = |namespace: &str, name: &str| json!({"kind": "OkrKeyResult", "namespace": namespace, "name": name});
+    let worst = "60 % progress; the worst child is board/secret-result, so OnTrack.";
+    let ready = |status: &str, reason: &str, message: &str| {
+        json!([condition("Ready", status, reason, message), condition("OnTrack", "True", "OnTrack", worst)])
+    };
+    let cycle = ready("False", "Cycle", "It is a part of itself. The cycle: board/secret-result, sales/grow.");
+    let good = ready("True", "RolledUp", "Rolled up.");
+    let status = |children: serde_json::Value, count: u32, conditions: &serde_json::Value| json!({"explanation": worst, "childCount": count, "children": children, "conditions": conditions});
+    for status in [
+        status(json!([child("board", "secret-result")]), 1, &good),
+        status(json!([child("sales", "leads")]), 2, &good),
+        status(json!([]), 0, &cycle),
+    ] {
+        let site = site([objective("sales", "grow", json!({"status": status}))]);
+        for address in ["/", "/objectives/sales/grow", "/api/v1/objectives"] {
+            let text = site.get_as(&["sales"], address).await.text;
+            assert!(!text.contains("secret-result"), "{address}: {text}");
+            assert!(
+                text.contains("60 % progress where 49.45 % is expected by now: On Track. It depends on objects in namespaces that you may not list."),
+                "{address}: {text}"
+            );
+            assert!(site.page(address).await.contains("board/secret-result"), "{address}");
+        }
+    }
+    let site =
+        site([objective("sales", "grow", json!({"status": status(json!([child("sales", "leads")]), 1, &good)}))]);
+    assert!(site.get_as(&["sales"], "/").await.text.contains("the worst child is"), "nothing is hidden");
+}
+
+#[tokio::test]
+async fn until_all_is_read_nothing_is_said_to_be_missing() {
+    let site = over(Objects::new([key_result("sales", "leads", json!({}))]).unlisted());
+    for address in [
+        "/objectives/sales/grow",
+        "/keyresults/sales/gone",
+        "/badges/sales/gone.svg",
+        "/api/v1/objectives",
+        "/api/v1/keyresults",
+        "/api/v1/connections",
+    ] {
+        let answer = site.get(address).await;
+        assert_eq!(answer.status, 503, "{address}");
+        assert_eq!(answer.headers["retry-after"], "1", "{address}");
+        assert!(answer.text.contains("still reading what exists"), "{address}: {}", answer.text);
+    }
+    for address in ["/keyresults/sales/leads", "/badges/sales/leads.svg", "/api/v1/openapi.json"] {
+        assert_eq!(site.get(address).await.status, 200, "{address}");
+    }
+    assert_eq!(site.get("/nowhere").await.status, 404);
+}
+
+#[tokio::test]
+async fn who_came_with_the_cookie_is_offered_the_way_out() {
+    let site = site([key_result("sales", "leads", json!({}))]);
+    for (address, root) in [("/", "./"), ("/keyresults/sales/leads", "../../"), ("/keyresults/sales/gone", "../../")] {
+        let request = Request::get(address).extension(SignedIn("jane <b>".to_owned()));
+        let page = site.ask(request.body(Body::empty()).unwrap()).await.text;
+        assert!(
+            page.contains(&format!(
+                "method=\"post\" action=\"{root}logout\"><bdi>jane &#60;b&#62;</bdi> <button>Log out</button>"
+            )),
+            "{page}"
+        );
+        assert!(!site.get(address).await.text.contains("Log out"), "{address}");
     }
 }
 
