@@ -276,7 +276,8 @@ pub fn synced_status(
         })
         .chain([last.clone()])
         .collect();
-    status
+    // What follows from the history, the forecast, is the operator's to decide: else each start would write it.
+    status::next(&Measured { status: &status, ..measured }, &route, None, &gaps(), now)
 }
 
 /// The operator's default.
