@@ -205,7 +205,10 @@ mod tests {
 
     use super::*;
 
-    const NO_LABELS: fn(&str) -> Option<Arc<BTreeMap<String, String>>> = |_| None;
+    /// Nobody's labels are known.
+    fn no_labels(_: &str) -> Option<Arc<BTreeMap<String, String>>> {
+        None
+    }
 
     fn key(kind: Kind, name: &str) -> Key {
         Key { kind, namespace: "sales".to_owned(), name: name.to_owned() }
@@ -262,11 +265,11 @@ mod tests {
     fn an_objective_that_comes_or_goes_wakes_its_children() {
         let tree = Tree::default();
         refer(&tree, "kr", "team", "1");
-        assert_eq!(tree.problem(&key(Kind::KeyResult, "kr"), &NO_LABELS), Some(ObjectiveProblem::ObjectiveNotFound));
+        assert_eq!(tree.problem(&key(Kind::KeyResult, "kr"), &no_labels), Some(ObjectiveProblem::ObjectiveNotFound));
         woken(&tree.key_results);
         objective(&tree, "team", None);
         assert_eq!(woken(&tree.key_results), ["kr"]);
-        assert_eq!(tree.problem(&key(Kind::KeyResult, "kr"), &NO_LABELS), None);
+        assert_eq!(tree.problem(&key(Kind::KeyResult, "kr"), &no_labels), None);
         tree.open(&key(Kind::Objective, "team"), None);
         assert_eq!(woken(&tree.key_results), ["kr"]);
     }
@@ -277,7 +280,7 @@ mod tests {
         for (name, parent) in [("a", "b"), ("b", "c"), ("c", "a"), ("below", "a")] {
             objective(&tree, name, Some(parent));
         }
-        let cycle = |name: &str| tree.cycle(&key(Kind::Objective, name), &NO_LABELS);
+        let cycle = |name: &str| tree.cycle(&key(Kind::Objective, name), &no_labels);
         assert_eq!(cycle("b").unwrap(), ["sales/a", "sales/b", "sales/c"]);
         assert_eq!(cycle("below"), None);
         woken(&tree.objectives);
