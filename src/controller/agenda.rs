@@ -102,7 +102,7 @@ mod tests {
     use super::{super::queue::Kind, *};
 
     fn key(name: &str) -> Key {
-        Key { kind: Kind::KeyResult, namespace: "n".to_owned(), name: name.to_owned() }
+        Key::new(Kind::KeyResult, "n", name)
     }
 
     /// The looks of the first `seconds`, each with the second it came in.

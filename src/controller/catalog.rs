@@ -38,15 +38,15 @@ impl Catalog for Shown {
     }
 
     fn objective(&self, namespace: &str, name: &str) -> Option<Vec<u8>> {
-        unpack(&self.objects.objectives.store, Kind::Objective, namespace, name)
+        unpack(&self.objects.objectives.store, namespace, name)
     }
 
     fn key_result(&self, namespace: &str, name: &str) -> Option<Vec<u8>> {
-        unpack(&self.objects.key_results.store, Kind::KeyResult, namespace, name)
+        unpack(&self.objects.key_results.store, namespace, name)
     }
 
     fn connection(&self, namespace: &str, name: &str) -> Option<Vec<u8>> {
-        let key = key(Kind::Connection, namespace, name);
+        let key = Key::new(Kind::Connection, namespace, name);
         json(&*self.objects.connections.store.pick(&key, Arc::clone)?)
     }
 
@@ -68,14 +68,10 @@ fn unpack_each<K: Keep<Kept = PackedObject>>(store: &Store<K>, each: &mut dyn Fn
     }
 }
 
-fn unpack<K: Keep<Kept = PackedObject>>(store: &Store<K>, kind: Kind, namespace: &str, name: &str) -> Option<Vec<u8>> {
-    store.pick(&key(kind, namespace, name), |kept| kept.packed.clone())?.json()
+fn unpack<K: Keep<Kept = PackedObject>>(store: &Store<K>, namespace: &str, name: &str) -> Option<Vec<u8>> {
+    store.pick(&Key::new(K::KIND, namespace, name), |kept| kept.packed.clone())?.json()
 }
 
 fn json(connection: &BigQueryConnection) -> Option<Vec<u8>> {
     serde_json::to_vec(connection).ok()
-}
-
-fn key(kind: Kind, namespace: &str, name: &str) -> Key {
-    Key { kind, namespace: namespace.to_owned(), name: name.to_owned() }
 }

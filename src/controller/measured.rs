@@ -156,7 +156,7 @@ fn count_links(context: &Context, before: Option<&ConnectionChoice>, now: Option
         return;
     }
     for ConnectionChoice { namespace, name, uid: _ } in before.into_iter().chain(now) {
-        let key = Key { kind: Kind::Connection, namespace: namespace.clone(), name: name.clone() };
+        let key = Key::new(Kind::Connection, namespace, name);
         if let Some(connection) = context.current::<BigQueryConnection>(&key) {
             let now = crate::clock::now();
             context.links.change(&connection, |link| link.links_changed_at.get_or_insert(now).to_owned());

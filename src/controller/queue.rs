@@ -28,6 +28,10 @@ pub struct Key {
 }
 
 impl Key {
+    pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
     pub fn of(kind: Kind, object: &impl Resource) -> Self {
         let meta = object.meta();
         Self {
@@ -454,7 +458,7 @@ mod tests {
     }
 
     fn key_in(namespace: &str, name: &str) -> Key {
-        Key { kind: Kind::KeyResult, namespace: namespace.to_owned(), name: name.to_owned() }
+        Key::new(Kind::KeyResult, namespace, name)
     }
 
     fn names(jobs: &[Job]) -> Vec<&str> {

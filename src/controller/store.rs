@@ -53,15 +53,12 @@ pub trait Keep:
 {
     const KIND: Kind;
     /// The form in which an object is kept.
-    type Kept: Send + Sync;
+    type Kept: Kept<Self>;
 
     /// Where the objects of this kind are.
     fn watched(objects: &Objects) -> &Watched<Self>;
     /// `json` is the same object.
     fn keep(&self, json: &[u8]) -> Self::Kept;
-    fn restore(kept: &Self::Kept) -> Option<Self>;
-    /// The resourceVersion, which can be had without unpacking anything.
-    fn resource_version(kept: &Self::Kept) -> Option<u64>;
 
     /// The objective it refers to, if any, and what it brings along.
     fn referral(&self) -> Option<Referral> {
@@ -72,6 +69,13 @@ pub trait Keep:
     fn door(&self) -> Option<Door> {
         None
     }
+}
+
+/// The form in which an object `K` is kept.
+pub trait Kept<K>: Send + Sync {
+    fn restore(&self) -> Option<K>;
+    /// The resourceVersion, which can be had without unpacking anything.
+    fn resource_version(&self) -> Option<u64>;
 }
 
 /// Of two of the same API server the greater one is the newer; one that is no number passes for the oldest.
@@ -90,13 +94,15 @@ impl Keep for BigQueryConnection {
     fn keep(&self, _json: &[u8]) -> Arc<Self> {
         Arc::new(self.clone())
     }
+}
 
-    fn restore(kept: &Arc<Self>) -> Option<Self> {
-        Some(Self::clone(kept))
+impl Kept<BigQueryConnection> for Arc<BigQueryConnection> {
+    fn restore(&self) -> Option<BigQueryConnection> {
+        Some(BigQueryConnection::clone(self))
     }
 
-    fn resource_version(kept: &Arc<Self>) -> Option<u64> {
-        resource_version(kept.metadata.resource_version.as_deref())
+    fn resource_version(&self) -> Option<u64> {
+        resource_version(self.metadata.resource_version.as_deref())
     }
 }
 
@@ -111,14 +117,6 @@ impl Keep for OkrKeyResult {
     fn keep(&self, json: &[u8]) -> PackedObject {
         let chosen = self.status.as_ref().and_then(|status| status.connection.as_ref());
         PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, json)
-    }
-
-    fn restore(kept: &PackedObject) -> Option<Self> {
-        kept.packed.unpack()
-    }
-
-    fn resource_version(kept: &PackedObject) -> Option<u64> {
-        kept.resource_version
     }
 
     fn referral(&self) -> Option<Referral> {
@@ -138,14 +136,6 @@ impl Keep for OkrObjective {
     fn keep(&self, json: &[u8]) -> PackedObject {
         let chosen = self.status.as_ref().and_then(|status| status.measured.connection.as_ref());
         PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, json)
-    }
-
-    fn restore(kept: &PackedObject) -> Option<Self> {
-        kept.packed.unpack()
-    }
-
-    fn resource_version(kept: &PackedObject) -> Option<u64> {
-        kept.resource_version
     }
 
     fn referral(&self) -> Option<Referral> {
@@ -182,6 +172,16 @@ impl PackedObject {
             resource_version: resource_version(meta.resource_version.as_deref()),
             packed: Packed::new(json),
         }
+    }
+}
+
+impl<K: DeserializeOwned> Kept<K> for PackedObject {
+    fn restore(&self) -> Option<K> {
+        self.packed.unpack()
+    }
+
+    fn resource_version(&self) -> Option<u64> {
+        self.resource_version
     }
 }
 
@@ -235,13 +235,13 @@ impl<K: Keep> Store<K> {
 
     /// The object; None where it is gone or unreadable.
     pub fn get(&self, key: &Key) -> Option<K> {
-        lock(&self.contents).objects.get(key).and_then(K::restore)
+        lock(&self.contents).objects.get(key).and_then(Kept::restore)
     }
 
     /// Whether the object is still that of this resourceVersion.
     pub fn is_at(&self, key: &Key, version: Option<&str>) -> bool {
         let version = resource_version(version);
-        version.is_some() && lock(&self.contents).objects.get(key).and_then(K::resource_version) == version
+        version.is_some() && lock(&self.contents).objects.get(key).and_then(Kept::resource_version) == version
     }
 
     /// What `pick` makes of one object.
@@ -298,7 +298,7 @@ impl<K: Keep> Store<K> {
         let kept = object.keep(&json);
         let mut contents = lock(&self.contents);
         // It may be gone meanwhile, or there may be another of its name.
-        if contents.objects.get(key).and_then(K::resource_version).is_some_and(|shown| shown < version) {
+        if contents.objects.get(key).and_then(Kept::resource_version).is_some_and(|shown| shown < version) {
             contents.objects.insert(key.clone(), kept);
             contents.ahead.insert(key.clone(), version);
             self.place(key, Some(object));

@@ -32,8 +32,8 @@ pub struct Referral {
 
 impl Referral {
     pub fn new(reference: &ObjectiveRef, child: Child) -> Self {
-        let namespace = reference.namespace.as_deref().unwrap_or(&child.namespace).to_owned();
-        let objective = Key { kind: Kind::Objective, namespace, name: reference.name.clone() };
+        let namespace = reference.namespace.as_deref().unwrap_or(&child.namespace);
+        let objective = Key::new(Kind::Objective, namespace, &reference.name);
         Self { objective, child: Arc::new(child) }
     }
 }
@@ -120,8 +120,7 @@ impl Tree {
     pub fn family(&self, objective: &Key, labels: &impl Labels) -> Family {
         let contents = lock(&self.contents);
         Family::gather(&objective.namespace, &objective.name, |namespace, name| {
-            let objective = Key { kind: Kind::Objective, namespace: namespace.to_owned(), name: name.to_owned() };
-            contents.children(&objective, labels)
+            contents.children(&Key::new(Kind::Objective, namespace, name), labels)
         })
     }
 
@@ -211,7 +210,7 @@ mod tests {
     }
 
     fn key(kind: Kind, name: &str) -> Key {
-        Key { kind, namespace: "sales".to_owned(), name: name.to_owned() }
+        Key::new(kind, "sales", name)
     }
 
     fn refer(tree: &Tree, name: &str, objective: &str, value: &str) {

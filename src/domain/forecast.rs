@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
-use crate::api::{Date, Forecast, ForecastMethod, HistoryPoint, Measure, Percent, Period};
+use crate::api::{Date, Forecast, ForecastMethod, HistoryPoint, Measure, Period};
 
 use super::{
     calendar::{self, start_of_day},
@@ -39,7 +39,7 @@ pub fn forecast(history: &[HistoryPoint], measure: &Measure, period: &Period, zo
 /// The forecast for a roll-up, whose history is its progress: that stays within 0 and 100.
 pub fn of_roll_up(history: &[HistoryPoint], period: &Period, zone: &TimeZone) -> Option<Forecast> {
     let line = Line::through(history, period, zone)?;
-    line.forecast(&Measure::Percent(Percent {}), line.value_at_end().clamp(0.0, 100.0), zone)
+    line.forecast(&progress::ROLLED_UP, line.value_at_end().clamp(0.0, 100.0), zone)
 }
 
 /// From the last value on, as steep as the history was: a count would otherwise be seen to fall where it rose faster

@@ -66,9 +66,12 @@ pub fn expected(measure: &Measure, period: &Period, expected: Option<&Expected>,
     share(&value, &way)
 }
 
-/// The same of a roll-up, which has no measure: along a straight line.
+/// A roll-up has no measure: its progress is its value.
+pub const ROLLED_UP: Measure = Measure::Percent(Percent {});
+
+/// The same of a roll-up: along a straight line.
 pub fn expected_of_roll_up(period: &Period, today: Date) -> Option<Exact> {
-    expected(&Measure::Percent(Percent {}), period, None, today)
+    expected(&ROLLED_UP, period, None, today)
 }
 
 /// The target in words, as the column shows it.

@@ -6,13 +6,13 @@ use serde::Serialize;
 use crate::{
     api::{
         BigQueryConnection, BigQuerySource, CheckIn, ChildStatus, Condition, Expected, Forecast, GROUP, LastQuery,
-        Lifecycle, Link, Manual, Measure, MeasuredStatus, OkrKeyResult, OkrObjective, OkrStatus, Percent, Period,
-        Thresholds,
+        Lifecycle, Link, Manual, Measure, MeasuredStatus, OkrKeyResult, OkrObjective, OkrStatus, Period, Thresholds,
     },
     domain::{
         calendar, forecast,
         judgement::{self, Gaps},
         number::{self, two_places},
+        progress::ROLLED_UP,
     },
 };
 
@@ -165,8 +165,7 @@ fn more(
     now: Timestamp,
 ) -> More {
     // A roll-up's history is its progress.
-    let rolled_up = Measure::Percent(Percent {});
-    let measure = common.measure.unwrap_or(&rolled_up);
+    let measure = common.measure.unwrap_or(&ROLLED_UP);
     let gaps = Gaps::of(common.thresholds.as_ref(), operator);
     let history = common.status.map(|status| status.history.as_slice()).unwrap_or_default();
     let forecast = forecast(row, common);

@@ -280,13 +280,12 @@ impl Row {
 
     /// Takes out what may name objects that are not for these eyes.
     fn veil(&mut self) {
-        let status = words::status(self.okr_status);
         self.is_veiled = true;
         self.explanation = Some(match (&self.progress_percent, &self.expected_progress_percent) {
             (Some(progress), Some(expected)) => {
-                format!("{progress} % progress where {expected} % is expected by now: {status}. {HIDDEN}")
+                format!("{} {HIDDEN}", words::far(progress, expected, self.okr_status))
             }
-            (Some(progress), None) => format!("{progress} % progress: {status}. {HIDDEN}"),
+            (Some(progress), None) => format!("{progress} % progress: {}. {HIDDEN}", words::status(self.okr_status)),
             (None, _) => HIDDEN.to_owned(),
         });
         for trouble in &mut self.troubles {
@@ -351,12 +350,7 @@ fn rest(reason: &str) -> Option<String> {
 fn explained(kind: Kind, json: &[u8], gaps: &Gaps, standing: &Standing, now: Timestamp) -> Option<String> {
     if kind == Kind::Objective {
         let Standing { okr_status, progress, expected, is_as_written: _ } = standing;
-        return Some(format!(
-            "{} % progress where {} % is expected by now: {}.",
-            progress.as_deref()?,
-            expected.as_deref()?,
-            words::status(*okr_status)
-        ));
+        return Some(words::far(progress.as_deref()?, expected.as_deref()?, *okr_status));
     }
     let key_result: OkrKeyResult = serde_json::from_slice(json).ok()?;
     let measured = Measured::try_from(&key_result).ok()?;

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use jiff::{Timestamp, civil::Date};
 
 use crate::{
-    api::{Lifecycle, Measure, OkrStatus, Percent, Period, StatusFrom},
+    api::{Lifecycle, Measure, OkrStatus, Period, StatusFrom},
     domain::{
         calendar,
         judgement::{self, Gaps},
         number::{self, Exact, two_places},
-        progress,
+        progress::{self, ROLLED_UP},
     },
 };
 
@@ -141,6 +141,3 @@ fn expected_on(spec: &Spec<'_>, status: &Status<'_>, today: Date) -> Option<Exac
     let measure = spec.measure.as_ref().unwrap_or(&ROLLED_UP);
     progress::expected(measure, spec.period.as_ref()?, spec.expected.as_ref(), today)
 }
-
-/// A roll-up's progress is its value.
-const ROLLED_UP: Measure = Measure::Percent(Percent {});

@@ -17,6 +17,11 @@ pub fn status(okr_status: OkrStatus) -> &'static str {
     }
 }
 
+/// How far something is and should be, where its own sentence is of another day or not for these eyes.
+pub fn far(progress: &str, expected: &str, okr_status: OkrStatus) -> String {
+    format!("{progress} % progress where {expected} % is expected by now: {}.", status(okr_status))
+}
+
 /// "4 minutes ago", "in 12 minutes", "just now".
 pub fn relative(time: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second() - time.as_second();
