@@ -25,5 +25,6 @@ pub mod dashboard;
 pub mod domain;
 pub mod http;
 pub mod metrics;
+pub mod plugin;
 pub mod run;
 pub mod view;

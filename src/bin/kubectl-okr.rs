@@ -1,0 +1,8 @@
+use std::process::ExitCode;
+
+use clap::Parser;
+use okr_operator::plugin::{self, Arguments};
+
+fn main() -> ExitCode {
+    plugin::main(Arguments::parse())
+}
