@@ -82,10 +82,11 @@ where
     let api: Api<PartialObjectMeta<K>> = Api::namespaced(client.clone(), namespace);
     let parameters = PostParams::default();
     let written = in_time(limit, api.replace_subresource("status", name, &parameters, &update)).await?;
-    Ok(written.metadata.resource_version.unwrap_or_default())
+    // Without one it is no answer of the API server's: what became of the write is looked up, as after a conflict.
+    written.metadata.resource_version.ok_or(ApplyError::Conflict)
 }
 
-/// The object as the API server has it; None where it is gone or another one has its name.
+/// What the API server has under the object's name, which may be another one; None where there is nothing.
 pub async fn newest<K>(client: &Client, object: &K) -> Result<Option<K>, ApplyError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
@@ -94,8 +95,7 @@ where
     let api: Api<Arrived<K>> = Api::namespaced(client.clone(), meta.namespace.as_deref().unwrap_or_default());
     let newest = in_time(CALL_TIMEOUT, api.get_opt(meta.name.as_deref().unwrap_or_default())).await?;
     // One that cannot be read any more is none that a status could be decided on.
-    let newest = newest.and_then(|newest| newest.read().ok()).map(|(newest, _)| newest);
-    Ok(newest.filter(|newest| newest.meta().uid == meta.uid))
+    Ok(newest.and_then(|newest| newest.read().ok()).map(|(newest, _)| newest))
 }
 
 /// Tells of a transition. An event is a courtesy: its failure is the caller's to log, not to repeat.

@@ -292,6 +292,7 @@ async fn attempt<K: Measurable>(job: &Job, context: &Context, object: &K) -> Tri
     if !context.reign.is_leading() {
         return Tried::NotNow;
     }
+    tracing::debug!(kind = %K::kind(&()), namespace = measured.namespace, name = measured.name, ?why, ?how, "a query is sent");
     match why {
         Why::QueryChanged | Why::Refresh => context.asked(measured.uid, now),
         Why::Slot => note_lateness(job, context, through.connection, at, now),

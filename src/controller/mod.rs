@@ -409,6 +409,9 @@ impl Context {
                 self.store().advance(key, &*newer);
                 // The watch will bring it as something known.
                 self.wake(key.clone());
+                if newer.meta().uid != object.meta().uid {
+                    return Err(Unwritten::Gone);
+                }
                 // Otherwise it was written before, and only the answer to that was lost.
                 if newer.status() != Some(&status) {
                     return Err(Unwritten::Changed(newer));

@@ -305,10 +305,17 @@ impl<K: Keep> Store<K> {
         }
     }
 
-    pub fn remove(&self, key: &Key) {
+    /// Takes the end that the watch shows of an object. Returns its key, and whether it is gone: there may be another of its
+    /// name, which a write of ours met.
+    pub fn remove(&self, ended: &Arrived<K>) -> (Key, bool) {
+        let key = Key::of(K::KIND, ended);
         let mut contents = lock(&self.contents);
-        contents.remove(key);
-        self.place(key, None);
+        if contents.knows(&key, resource_version(ended.metadata.resource_version.as_deref())) {
+            return (key, false);
+        }
+        contents.remove(&key);
+        self.place(&key, None);
+        (key, true)
     }
 
     /// Tells the tree of the object, or that it is gone. The contents stay locked meanwhile: what the watch shows and what
@@ -621,12 +628,25 @@ mod tests {
         let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let written = at(9, "2").read().unwrap().0;
         let (key, _) = store.put(&at(7, "1"));
-        store.remove(&key);
+        store.remove(&at(8, "1"));
         store.advance(&key, &written);
         assert!(store.get(&key).is_none());
         store.put(&at(12, "another of its name"));
         store.advance(&key, &written);
         assert_eq!(value(&store, &key).as_deref(), Some("another of its name"));
         assert!(store.put(&at(13, "4")).1);
+    }
+
+    #[test]
+    fn a_late_watch_does_not_bring_back_what_a_write_met_another_in_the_place_of() {
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let (key, _) = store.put(&at(7, "1"));
+        store.advance(&key, &at(12, "another of its name").read().unwrap().0);
+        assert!(!store.put(&at(8, "2")).1);
+        assert!(!store.remove(&at(9, "2")).1);
+        assert!(!store.put(&at(10, "another, as it was made")).1);
+        assert_eq!(value(&store, &key).as_deref(), Some("another of its name"));
+        assert!(store.remove(&at(13, "gone as well")).1);
+        assert!(store.get(&key).is_none());
     }
 }

@@ -107,9 +107,10 @@ impl<K: Keep> Watched<K> {
                 }
             }
             Event::Delete(object) => {
-                let key = Key::of(K::KIND, &object);
-                self.store.remove(&key);
-                self.agenda.wake(key);
+                let (key, is_gone) = self.store.remove(&object);
+                if is_gone {
+                    self.agenda.wake(key);
+                }
             }
         }
     }

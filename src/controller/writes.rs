@@ -27,14 +27,14 @@ pub struct Writes {
     client: Client,
     metrics: Arc<Metrics>,
     reign: Reign,
-    refused: Mutex<HashMap<Key, Refusal>>,
+    resting: Mutex<HashMap<Key, Rest>>,
 }
 
 /// Why a status was not written.
 pub enum Unwritten<K> {
     /// The object was deleted, or made anew under its name.
     Gone,
-    /// Here it is as it is now: decide again.
+    /// Here it is as it is now, or another one of its name: decide again.
     Changed(Box<K>),
     /// The API server would say the same again; the object is left alone for a while.
     Refused,
@@ -42,13 +42,21 @@ pub enum Unwritten<K> {
     Deposed,
 }
 
-/// A status that the API server would not have.
-struct Refusal {
-    /// Of the object that it was decided on.
+/// Why nothing is written to an object for a while.
+struct Rest {
+    uid: Option<String>,
+    /// Of the object whose status was refused: a change of it ends the rest. None of one that is gone: what a watch tells
+    /// of it late is only its past.
     resource_version: Option<String>,
-    /// How often it was refused since the object last changed.
+    /// How often it was found so.
     times: usize,
     until: Timestamp,
+}
+
+impl Rest {
+    fn covers(&self, meta: &ObjectMeta) -> bool {
+        self.uid == meta.uid && (self.resource_version.is_none() || self.resource_version == meta.resource_version)
+    }
 }
 
 /// A status that is refused mostly stays refused until a person mends the object, its definition or our rights. But an
@@ -59,7 +67,7 @@ const LEFT_ALONE: [SignedDuration; 3] =
 
 impl Writes {
     pub fn new(client: Client, metrics: Arc<Metrics>, reign: Reign) -> Self {
-        Self { client, metrics, reign, refused: Mutex::default() }
+        Self { client, metrics, reign, resting: Mutex::default() }
     }
 
     /// Writes a status that was decided on `object`, waiting out an API server that does not answer. Returns the object's
@@ -71,13 +79,13 @@ impl Writes {
             let error = match apply::status(&self.client, object, status, limit).await {
                 Ok(version) => {
                     self.metrics.written(&K::kind(&()), "written");
-                    lock(&self.refused).remove(key);
+                    lock(&self.resting).remove(key);
                     return Ok(version);
                 }
                 Err(ApplyError::Gone) => return Err(self.gone(key, object)),
                 Err(error @ ApplyError::Refused { .. }) => {
                     self.metrics.written(&K::kind(&()), "refused");
-                    let wait = self.leave_alone(key, object.meta());
+                    let wait = self.leave_alone(key, object.meta(), object.resource_version());
                     tracing::error!(
                         kind = %K::kind(&()),
                         namespace = object.namespace(),
@@ -137,38 +145,36 @@ impl Writes {
         }
     }
 
-    /// How long the object is left alone from `now`, because its status was refused.
+    /// How long the object is left alone from `now`, because its status was refused or it is gone.
     pub fn left_alone(&self, key: &Key, meta: &ObjectMeta, now: Timestamp) -> Option<Duration> {
-        let mut refused = lock(&self.refused);
-        let refusal = refused.get(key)?;
-        if refusal.resource_version != meta.resource_version {
-            refused.remove(key);
+        let mut resting = lock(&self.resting);
+        let rest = resting.get(key)?;
+        if !rest.covers(meta) {
+            resting.remove(key);
             return None;
         }
-        (refusal.until > now).then(|| until(refusal.until, now))
+        (rest.until > now).then(|| until(rest.until, now))
     }
 
-    /// The object is gone: what was remembered of it goes too.
+    /// The watch knows no such object any more: what was remembered of it goes too.
     pub fn forget(&self, key: &Key) {
-        lock(&self.refused).remove(key);
+        lock(&self.resting).remove(key);
     }
 
     /// The watch may take minutes to say so too, and until then the object looks as if it were there and due. It is left
     /// alone meanwhile; not forgotten, because a 404 may come from anything in between.
     fn gone<K: Keep>(&self, key: &Key, object: &K) -> Unwritten<K> {
-        self.leave_alone(key, object.meta());
+        self.leave_alone(key, object.meta(), None);
         Unwritten::Gone
     }
 
     /// Returns for how long.
-    fn leave_alone(&self, key: &Key, meta: &ObjectMeta) -> SignedDuration {
-        let mut refused = lock(&self.refused);
-        let same = refused.get(key).filter(|refusal| refusal.resource_version == meta.resource_version);
-        let times = same.map_or(0, |refusal| refusal.times);
+    fn leave_alone(&self, key: &Key, meta: &ObjectMeta, resource_version: Option<String>) -> SignedDuration {
+        let mut resting = lock(&self.resting);
+        let times = resting.get(key).filter(|rest| rest.covers(meta)).map_or(0, |rest| rest.times);
         let wait = LEFT_ALONE[times.min(LEFT_ALONE.len() - 1)];
         let until = crate::clock::now() + wait;
-        let refusal = Refusal { resource_version: meta.resource_version.clone(), times: times + 1, until };
-        refused.insert(key.clone(), refusal);
+        resting.insert(key.clone(), Rest { uid: meta.uid.clone(), resource_version, times: times + 1, until });
         wait
     }
 }

@@ -241,7 +241,7 @@ impl Run {
         let blows = self.losses.drain(..).chain(handovers).collect();
         let kubernetes = self.operators.iter().flat_map(|operator| operator.proxy.passages()).collect();
         let causes = Causes::new(&self.workload.book, blows, self.bigquery.passages(), kubernetes);
-        self.witness.judge_queries(&causes);
+        let queries_judged = self.witness.judge_queries(&causes);
         let faults =
             self.bigquery.faults() + self.operators.iter().map(|operator| operator.proxy.faults()).sum::<u64>();
         for (operator, (life, held)) in self.operators.iter().zip(&self.held) {
@@ -258,7 +258,7 @@ impl Run {
             }
         }
         eprintln!(
-            "faults: {faults} faults, {} queries run, {} states seen, {} touches, {} slots judged, writes {writes:?}",
+            "faults: {faults} faults, {} queries run, {queries_judged} judged, {} states seen, {} touches, {} slots judged, writes {writes:?}",
             self.warehouse.runs(),
             self.witness.states(),
             self.workload.book.touches.lock().unwrap().len(),

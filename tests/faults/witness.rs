@@ -48,6 +48,9 @@ const LONGEST_QUERY: SignedDuration = SignedDuration::from_secs(5);
 /// The most by which a request can be under way, failures included, while what asks for the next one has happened.
 const UNDER_WAY: SignedDuration = SignedDuration::from_secs(30);
 
+/// A watch that hangs is given up after two minutes (watch.rs), and begun again within half a minute.
+const LONGEST_DEAFNESS: SignedDuration = SignedDuration::from_secs(150);
+
 /// No storm lasts longer than this.
 const LONGEST_OUTAGE: SignedDuration = SignedDuration::from_secs(90);
 
@@ -163,34 +166,36 @@ impl Witness {
         self.record.states.load(Ordering::Relaxed)
     }
 
-    /// Every query that ran, against what asks for queries.
-    pub fn judge_queries(&self, causes: &Causes) {
+    /// Every run of a query, against what asks for one: each has a cause of its own. Returns how many were judged.
+    pub fn judge_queries(&self, causes: &Causes) -> usize {
         let uids = self.uids_by_query();
         let shown = self.values_shown();
+        let mut judged = 0;
         for (sql, answers) in self.record.warehouse.all() {
-            let uid = uids.get(&sql).map(String::as_str);
-            let others = causes.of(&sql);
-            let lost = |answer: &Answer| !shown.contains(&answer.value) && causes.may_have_lost(answer.at);
-            let slots = |from: Timestamp, to: Timestamp| slots_between(uid, from, to);
+            // One that the witness never saw, because its own watch was cut: its slots are not known.
+            let (Some(uid), Some(first), Some(last)) = (uids.get(&sql), answers.first(), answers.last()) else {
+                continue;
+            };
+            let lost =
+                answers.iter().filter(|answer| !shown.contains(&answer.value) && causes.may_have_lost(answer.at));
+            let mut left = causes.of(&sql);
+            left.extend(lost.map(|answer| Cause::at(answer.at)));
+            left.extend(slots_between(uid, first.at - UNDER_WAY, last.at).map(Cause::at));
+            left.sort_by_key(|cause| cause.until);
+            judged += answers.len();
+            // The first one is that of a new query.
             for pair in answers.windows(2) {
-                let (before, at) = (pair[0].at - UNDER_WAY, pair[1].at);
-                let asked = others.iter().any(|cause| (before..=at).contains(cause));
-                if !asked && !lost(&pair[0]) && slots(before, at) == 0 {
-                    let first = pair[0].at;
-                    self.violate(format!("query more often than allowed: {sql} at {first} and {at}, for no reason"));
+                let (before, at) = (pair[0].at, pair[1].at);
+                let fits = |cause: &Cause| cause.since <= at && cause.until >= before - UNDER_WAY;
+                // Of those that fit, the one that soonest fits none any more.
+                match left.iter().position(fits) {
+                    Some(index) => drop(left.remove(index)),
+                    None => self
+                        .violate(format!("query more often than allowed: {sql} at {before} and {at}, for no reason")),
                 }
             }
-            let (Some(first), Some(last)) = (answers.first(), answers.last()) else { continue };
-            let (from, to) = (first.at - UNDER_WAY, last.at);
-            let allowed = 1
-                + slots(from, to)
-                + others.iter().filter(|cause| (from..=to).contains(cause)).count()
-                + answers.iter().filter(|answer| lost(answer)).count();
-            let ran = answers.len();
-            if ran > allowed {
-                self.violate(format!("query more often than allowed: {sql} ran {ran} times, {allowed} were allowed"));
-            }
         }
+        judged
     }
 
     /// No slot from `start` to `end`, while nothing failed, without its query.
@@ -346,19 +351,28 @@ fn slots(uid: &str) -> Slots {
     Slots::new(uid, okr_operator::api::Duration::from_secs(60))
 }
 
-/// How many slots lie between; without a uid, as many as can.
-fn slots_between(uid: Option<&str>, from: Timestamp, to: Timestamp) -> usize {
-    let Some(uid) = uid else {
-        return usize::try_from(to.duration_since(from).as_secs() / INTERVAL.as_secs() + 1).expect("a few");
-    };
+fn slots_between(uid: &str, from: Timestamp, to: Timestamp) -> impl Iterator<Item = Timestamp> {
     let slots = slots(uid);
-    let mut slot = slots.after(from);
-    let mut count = 0;
-    while slot <= to {
-        count += 1;
-        slot = slots.after(slot);
+    std::iter::successors(Some(slots.after(from)), move |slot| Some(slots.after(*slot)))
+        .take_while(move |slot| *slot <= to)
+}
+
+/// What allows one query: it comes about, and until then at the latest it is seen by an operator that leads.
+#[derive(Debug, Clone, Copy)]
+struct Cause {
+    since: Timestamp,
+    until: Timestamp,
+}
+
+impl Cause {
+    /// One that is seen at once.
+    fn at(moment: Timestamp) -> Self {
+        Self { since: moment, until: moment }
     }
-    count
+
+    fn of(touch: &Touch) -> Self {
+        Self { since: touch.began, until: touch.done + LONGEST_DEAFNESS }
+    }
 }
 
 /// What allows a query beside its slots: changes, refreshes, and what failed or was lost.
@@ -404,14 +418,14 @@ impl Causes {
         self.losses.iter().any(|&loss| loss >= sent && loss.duration_since(sent) < LONGEST_OUTAGE)
     }
 
-    fn of(&self, sql: &str) -> Vec<Timestamp> {
+    fn of(&self, sql: &str) -> Vec<Cause> {
         let key = sql.split('\'').nth(1).unwrap_or_default();
         let (path, _) = key.split_once('#').unwrap_or_default();
         let (namespace, name) = path.split_once('/').unwrap_or_default();
         let place = (namespace.to_owned(), name.to_owned());
-        let touches = self.touches.iter().filter(|touch| touch.place == place).map(|touch| touch.began);
+        let touches = self.touches.iter().filter(|touch| touch.place == place).map(Cause::of);
         let others = [self.by_query.get(sql), self.by_place.get(&place), Some(&self.everywhere)];
-        touches.chain(others.into_iter().flatten().flatten().copied()).collect()
+        touches.chain(others.into_iter().flatten().flatten().copied().map(Cause::at)).collect()
     }
 }
 

@@ -114,11 +114,34 @@ async fn a_query_for_no_reason_is_seen_and_one_for_a_reason_is_fine() {
     let slots = okr_operator::domain::schedule::Slots::new("u", okr_operator::api::Duration::from_secs(60));
     let between = slots.after(at(0)) + SignedDuration::from_secs(40);
     let touched = Book::default();
-    touched.touches.lock().unwrap().push(Touch { place, began: between, done: between });
+    touched.touches.lock().unwrap().push(Touch { place: place.clone(), began: between, done: between });
     assert_eq!(two_runs(20, Vec::new(), &touched, Vec::new()).await, Vec::<String>::new(), "somebody asked");
+    let early = Book::default();
+    let minute_before = between - SignedDuration::from_secs(70);
+    early.touches.lock().unwrap().push(Touch { place, began: minute_before, done: minute_before });
+    assert_eq!(two_runs(20, Vec::new(), &early, Vec::new()).await, Vec::<String>::new(), "a deaf watch told late");
     assert_eq!(two_runs(20, vec![between], &none, Vec::new()).await, Vec::<String>::new(), "the answer was lost");
     let failed = Passage { at: between, path: String::new(), sql: Some(SQL.to_owned()), fault: Some(Fault::Half) };
     assert_eq!(two_runs(20, Vec::new(), &none, vec![failed]).await, Vec::<String>::new(), "the answer was cut");
+}
+
+#[tokio::test]
+async fn a_cause_is_one_of_one_query() {
+    let (witness, warehouse) = witness();
+    witness.shown(&state(1, 1, "1", at(1), false));
+    let slots = okr_operator::domain::schedule::Slots::new("u", okr_operator::api::Duration::from_secs(60));
+    let first = slots.after(at(0)) + SignedDuration::from_secs(31);
+    let after = |seconds| first + SignedDuration::from_secs(seconds);
+    for seconds in [0, 5, 10] {
+        warehouse.answered(SQL, 3, after(seconds));
+    }
+    let book = Book::default();
+    let place = ("faults-a".to_owned(), "kr-1".to_owned());
+    book.touches.lock().unwrap().push(Touch { place, began: after(-1), done: after(-1) });
+    let before = witness.violations().len();
+    witness.judge_queries(&Causes::new(&book, Vec::new(), Vec::new(), Vec::new()));
+    let [violation] = &witness.violations()[before..] else { panic!("{:?}", witness.violations()) };
+    assert!(violation.contains(&after(10).to_string()), "{violation}");
 }
 
 fn audited(user: &str, resource: &str, subresource: Value, seconds: i64) -> String {
