@@ -6,8 +6,8 @@ use crate::{
     api::OkrStatus,
     view::{
         brief::Kind,
-        overview::{Filter, StatusFilter, WORST_FIRST},
-        row::{Name, TroubleKind},
+        overview::{Filter, StatusFilter},
+        row::Name,
     },
 };
 
@@ -31,7 +31,7 @@ impl Asked {
             match &*key {
                 "namespace" => filter.namespace = text,
                 "owner" => filter.owner = text,
-                "status" => filter.status = text.as_deref().and_then(status),
+                "status" => filter.status = text.as_deref().and_then(StatusFilter::from_name),
                 "connection" => filter.connection = text.as_deref().map(named),
                 "text" => filter.text = text,
                 "page" => asked.page = value.parse().unwrap_or(1),
@@ -48,8 +48,8 @@ impl Asked {
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*key {
-                "status" if !value.is_empty() && status(value).is_none() => {
-                    let names: Vec<&str> = statuses().map(status_name).collect();
+                "status" if !value.is_empty() && StatusFilter::from_name(value).is_none() => {
+                    let names: Vec<&str> = StatusFilter::all().map(StatusFilter::name).collect();
                     return Err(format!("The parameter status is none of {}.", names.join(", ")));
                 }
                 "connection" if !value.is_empty() && !is_path(value) => {
@@ -70,7 +70,7 @@ impl Asked {
         let pairs = [
             ("namespace", namespace.as_deref()),
             ("owner", owner.as_deref()),
-            ("status", status.map(status_name)),
+            ("status", status.map(StatusFilter::name)),
             ("connection", connection.as_deref()),
             ("text", text.as_deref()),
         ];
@@ -92,23 +92,6 @@ impl Asked {
     pub fn with_status(&self, status: Option<StatusFilter>) -> Self {
         Self { page: 1, filter: Filter { status, ..self.filter.clone() }, limit: self.limit }
     }
-}
-
-/// Every choice of a status, by the name it has in an address.
-pub fn statuses() -> impl Iterator<Item = StatusFilter> {
-    let troubles = [TroubleKind::Failing, TroubleKind::Stale].map(StatusFilter::Trouble);
-    WORST_FIRST.map(StatusFilter::Status).into_iter().chain(troubles)
-}
-
-pub fn status_name(status: StatusFilter) -> &'static str {
-    match status {
-        StatusFilter::Status(status) => status.name(),
-        StatusFilter::Trouble(trouble) => trouble.word(),
-    }
-}
-
-fn status(text: &str) -> Option<StatusFilter> {
-    statuses().find(|status| status_name(*status) == text)
 }
 
 /// `NAMESPACE/NAME`.

@@ -16,11 +16,7 @@ use crate::view::{
     row::Row,
 };
 
-use super::{
-    Dashboard, UNLISTED, Visible,
-    address::{self, Asked},
-    not_yet, pages,
-};
+use super::{Dashboard, UNLISTED, Visible, address::Asked, not_yet, pages};
 
 /// Items of a page unless asked otherwise, and the most that may be asked for: one answer stays below a megabyte.
 const LIMIT: usize = 100;
@@ -149,7 +145,7 @@ fn operation<T: JsonSchema>(generator: &mut SchemaGenerator, what: &str, filters
         .map(|&name| {
             let mut schema = json!({"type": "string"});
             if name == "status" {
-                schema["enum"] = address::statuses().map(address::status_name).collect();
+                schema["enum"] = overview::StatusFilter::all().map(overview::StatusFilter::name).collect();
             }
             json!({"name": name, "in": "query", "description": meaning(name), "schema": schema})
         })

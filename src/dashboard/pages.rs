@@ -31,6 +31,9 @@ use super::{
 /// the namespace is typed then.
 const CHOICES: usize = 100;
 
+/// Rows of one page.
+const ROWS: usize = 50;
+
 /// A page as HTML. A template that fails is our mistake, and none of the reader's business.
 pub fn html(page: &impl Template) -> Response {
     match page.render() {
@@ -108,7 +111,7 @@ fn overview_page(sources: &Sources, visible: &Visible, Reader(signed_in): Reader
     let Sources { catalog, gaps, now, shutdown: _ } = sources;
     let now = now();
     let asking = asking(asked, visible, gaps, now);
-    let overview = overview::overview(&**catalog, &asking, asked.page);
+    let overview = overview::overview(&**catalog, &asking, asked.page, ROWS);
     html(&OverviewPage {
         root: "./",
         signed_in,
@@ -163,19 +166,19 @@ fn fields(asked: &Asked, overview: &Overview) -> Vec<Field> {
         Field { name, label, value, choices }
     };
     let connections = choices.connections.iter().map(|(name, shown)| (address::path(name), words::cut(shown, 80)));
-    let statuses = address::statuses().map(|status| {
+    let statuses = StatusFilter::all().map(|status| {
         let word = match status {
             StatusFilter::Status(status) => words::status(status),
             StatusFilter::Trouble(kind) => kind.word(),
         };
-        (address::status_name(status).to_owned(), word.to_owned())
+        (StatusFilter::name(status).to_owned(), word.to_owned())
     });
     vec![
         Field { name: "text", label: "Text", value: chosen(&filter.text), choices: None },
         field(
             "status",
             "Status",
-            filter.status.map(address::status_name).unwrap_or_default().to_owned(),
+            filter.status.map(StatusFilter::name).unwrap_or_default().to_owned(),
             statuses.collect(),
         ),
         field("namespace", "Namespace", chosen(&filter.namespace), choices.namespaces.iter().map(plain).collect()),

@@ -23,9 +23,6 @@ use super::{
     standing::{Moment, standing},
 };
 
-/// Rows of one page.
-pub const ROWS: usize = 50;
-
 /// What is asked for. Everything that is absent admits everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -41,6 +38,26 @@ pub struct Filter {
 pub enum StatusFilter {
     Status(OkrStatus),
     Trouble(TroubleKind),
+}
+
+impl StatusFilter {
+    /// Every choice, the worst status first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let troubles = [TroubleKind::Failing, TroubleKind::Stale].map(Self::Trouble);
+        WORST_FIRST.map(Self::Status).into_iter().chain(troubles)
+    }
+
+    /// The name in an address and on a command line, such as AtRisk.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Status(status) => status.name(),
+            Self::Trouble(trouble) => trouble.word(),
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|filter| filter.name() == name)
+    }
 }
 
 /// Who asks, and when.
@@ -171,15 +188,15 @@ struct Outlines {
     moment: Moment,
 }
 
-/// The page of the tree that `asking` wants, from 1; one too high is the last.
-pub fn overview(catalog: &dyn Catalog, asking: &Asking<'_>, page: usize) -> Overview {
+/// The page of the tree, from 1, that `asking` wants, with so many rows at most; one too high is the last.
+pub fn overview(catalog: &dyn Catalog, asking: &Asking<'_>, page: usize, rows: usize) -> Overview {
     let outlines = outlines(catalog, asking);
     let totals = totals(&outlines.all);
     let (lines, children) = tree(&outlines.all);
-    let pages = lines.len().div_ceil(ROWS).max(1);
+    let pages = lines.len().div_ceil(rows).max(1);
     let page = page.clamp(1, pages);
-    let start = (page - 1) * ROWS;
-    let shown = &lines[start..lines.len().min(start + ROWS)];
+    let start = (page - 1) * rows;
+    let shown = &lines[start..lines.len().min(start.saturating_add(rows))];
     let ancestors = ancestors(&outlines.all, shown.first());
     let context = ancestors.into_iter().map(|(index, depth)| (index, depth, true));
     let rows = shown.iter().map(|&(index, depth)| (index, depth, outlines.all[index].fits != Fits::Wholly));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{BigQueryConnection, OkrKeyResult, OkrStatus, StatusFrom, Time},
@@ -26,10 +26,19 @@ use super::{
 };
 
 /// An object by name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Name {
     pub namespace: String,
     pub name: String,
+}
+
+/// Which object `json` is. None of what has no name.
+pub fn named(json: &[u8]) -> Option<Name> {
+    #[derive(Deserialize)]
+    struct Named {
+        metadata: Name,
+    }
+    serde_json::from_slice::<Named>(json).ok().map(|named| named.metadata)
 }
 
 /// The display names of the connections that may be seen.
