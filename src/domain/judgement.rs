@@ -4,7 +4,7 @@ use jiff::civil::Date;
 
 use crate::api::{CheckIn, Lifecycle, Measure, OkrStatus, Period, Thresholds};
 
-use super::number::{Exact, clamp_percent};
+use super::number::{self, Exact, clamp_percent};
 
 /// The gaps behind expected progress, in percentage points, above which a status worsens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,13 @@ pub struct Gaps {
     pub behind: Exact,
     /// `AtRisk` above this.
     pub at_risk: Exact,
+}
+
+impl Default for Gaps {
+    /// Those of an operator whose flags set none: Behind above 0, AtRisk above 25 (SPEC 3).
+    fn default() -> Self {
+        Self { behind: number::integer(0), at_risk: number::integer(25) }
+    }
 }
 
 impl Gaps {

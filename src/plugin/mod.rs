@@ -1,12 +1,42 @@
 //! `kubectl okr`: objectives and key results at the terminal.
 //!
-//! Everything that a command prints for people comes from [`crate::view`], as the dashboard's pages do.
+//! What a command prints for people comes from [`crate::view`], as the dashboard's pages do.
+//!
+//! | command | where |
+//! |---|---|
+//! | list, describe, chart | [`list`], [`describe`], [`chart`] |
+//! | refresh, the only one that writes | [`refresh`] |
+//! | check, without a cluster | [`check`] |
+//! | doctor | [`doctor`] |
+//! | dashboard | [`dashboard`] |
+//! | completion | [`completion`] |
+//!
+//! [`cluster`] asks the API server, [`output`] prints, [`paint`] and [`table`] lay out.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::{
+    cluster::{ClusterError, Target},
+    output::Output,
+    paint::Look,
+};
+
+pub mod chart;
 pub mod check;
+pub mod cluster;
+pub mod completion;
+pub mod dashboard;
+pub mod describe;
+pub mod doctor;
+pub mod list;
+mod named;
+mod operator;
+pub mod output;
+pub mod paint;
+pub mod refresh;
+pub mod table;
 
 /// Lists, explains, refreshes, draws and checks objectives and key results.
 #[derive(Debug, Parser)]
@@ -14,11 +44,25 @@ pub mod check;
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    pub look: Look,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(visible_alias = "ls")]
+    List(list::ListArguments),
+    Describe(describe::DescribeArguments),
+    Chart(chart::ChartArguments),
+    Refresh(refresh::RefreshArguments),
     Check(check::CheckArguments),
+    Doctor(doctor::DoctorArguments),
+    Dashboard(dashboard::DashboardArguments),
+    Completion(completion::CompletionArguments),
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::CompleteArguments),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all is fine, 1 there are findings, 2 it could not be found out.";
@@ -45,8 +89,49 @@ impl From<Verdict> for ExitCode {
 }
 
 pub fn main(arguments: Arguments) -> ExitCode {
-    match arguments.command {
-        Command::Check(arguments) => check::main(&arguments),
+    let mut output = Output::default();
+    match run(&arguments, &mut output) {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            output.note(&format!("kubectl okr: {}", cluster::sentence(&error)));
+            Verdict::CouldNotCheck
+        }
     }
     .into()
+}
+
+fn run(arguments: &Arguments, output: &mut Output) -> Result<Verdict, ClusterError> {
+    let Arguments { command, target, look } = arguments;
+    match command {
+        Command::Check(arguments) => Ok(check::main(arguments)),
+        Command::Completion(arguments) => Ok(completion::run(arguments, output)),
+        Command::Complete(arguments) => Ok(completion::complete(arguments, output)),
+        Command::List(_)
+        | Command::Describe(_)
+        | Command::Chart(_)
+        | Command::Refresh(_)
+        | Command::Doctor(_)
+        | Command::Dashboard(_) => {
+            // kube's TLS must be told which implementation to take.
+            if rustls::crypto::ring::default_provider().install_default().is_err() {
+                unreachable!("nothing before this installs a provider");
+            }
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let runtime = runtime.map_err(ClusterError::Runtime)?;
+            runtime.block_on(ask(command, target, look, output))
+        }
+    }
+}
+
+async fn ask(command: &Command, target: &Target, look: &Look, output: &mut Output) -> Result<Verdict, ClusterError> {
+    let now = crate::clock::now();
+    match command {
+        Command::List(arguments) => list::run(arguments, target, look, output, now).await,
+        Command::Describe(arguments) => describe::run(arguments, target, look, output, now).await,
+        Command::Chart(arguments) => chart::run(arguments, target, look, output, now).await,
+        Command::Refresh(arguments) => refresh::run(arguments, target, look, output, now).await,
+        Command::Doctor(arguments) => doctor::run(arguments, target, look, output, now).await,
+        Command::Dashboard(arguments) => dashboard::run(arguments, target, output).await,
+        Command::Check(_) | Command::Completion(_) | Command::Complete(_) => Ok(Verdict::Fine),
+    }
 }

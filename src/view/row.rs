@@ -355,6 +355,27 @@ fn rest(reason: &str) -> Option<String> {
     (reason.class() == Class::Rest && !told).then(|| reason.sentence().to_owned())
 }
 
+/// Whether something with this reason sends nothing for now, however often it is asked.
+pub fn sends_nothing(reason: &str) -> bool {
+    Reason::from_name(reason).is_some_and(|reason| {
+        matches!(
+            reason,
+            Reason::Closed
+                | Reason::Postponed
+                | Reason::Suspended
+                | Reason::ConnectionSuspended
+                | Reason::ConnectionNotFound
+                | Reason::ConnectionNotShared
+                | Reason::AmbiguousConnection
+                | Reason::Manual
+                | Reason::RolledUp
+                | Reason::NotStarted
+                | Reason::BudgetExhausted
+                | Reason::InvalidTimeZone
+        )
+    })
+}
+
 /// The sentence for a day that the status has not seen yet.
 fn explained(kind: Kind, json: &[u8], gaps: &Gaps, standing: &Standing, now: Timestamp) -> Option<String> {
     if kind == Kind::Objective {

@@ -1,0 +1,413 @@
+//! `kubectl okr doctor`: from the cluster to BigQuery, whether everything that a sync needs is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::{
+        authorization::v1::{
+            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+            SubjectAccessReviewSpec,
+        },
+        coordination::v1::Lease,
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{Api, Resource, ResourceExt, api::PostParams};
+
+use crate::{
+    api::{BigQueryConnection, GROUP, OkrKeyResult, OkrObjective, crd},
+    view::{
+        Gaps, Visible, connections,
+        overview::{self, Asking, Filter},
+        row::{Row, TroubleKind},
+        words,
+    },
+};
+
+use super::{
+    Verdict,
+    cluster::{Cluster, ClusterError, Objects, Target, sentence},
+    operator::{self, Operator},
+    output::Output,
+    paint::{self, Look, Paint},
+};
+
+/// Finds out what keeps numbers from coming: cluster, definitions, operator, rights, connections, key results.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 all is fine, 1 something is not, 2 nothing is known to be wrong, but not everything could be looked at."
+)]
+pub struct DoctorArguments {
+    /// The namespace of the operator. Default: wherever its Deployment is found.
+    #[arg(long, value_name = "NAME")]
+    pub operator_namespace: Option<String>,
+    /// The name of the operator's Lease.
+    #[arg(long, value_name = "NAME", default_value = "okr-operator")]
+    pub lease_name: String,
+}
+
+/// How one thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Good,
+    Bad,
+    Unknown,
+}
+
+/// What was found, in the order in which it was looked at.
+struct Findings<'a> {
+    output: &'a mut Output,
+    paint: Paint,
+    all: BTreeSet<Verdict>,
+}
+
+impl Findings<'_> {
+    fn tell(&mut self, health: Health, subject: &str, text: &str) {
+        let (sign, style, verdict) = match health {
+            Health::Good => ("✔", paint::GOOD, Verdict::Fine),
+            Health::Bad => ("✘", paint::BAD, Verdict::Findings),
+            Health::Unknown => ("?", paint::DIM, Verdict::CouldNotCheck),
+        };
+        self.all.insert(verdict);
+        let sign = self.paint.styled(style, sign);
+        self.output.text(&format!("{sign} {}: {}\n", paint::plain(subject), paint::plain(text)));
+    }
+
+    /// What is not allowed to be seen is not known; everything else that cannot be answered is bad.
+    fn fail(&mut self, subject: &str, error: &ClusterError) {
+        let health = if matches!(error, ClusterError::Forbidden { .. }) { Health::Unknown } else { Health::Bad };
+        self.tell(health, subject, &sentence(error));
+    }
+
+    /// What is wrong weighs more than what is not known.
+    fn verdict(&self) -> Verdict {
+        [Verdict::Findings, Verdict::CouldNotCheck]
+            .into_iter()
+            .find(|verdict| self.all.contains(verdict))
+            .unwrap_or(Verdict::Fine)
+    }
+}
+
+pub async fn run(
+    arguments: &DoctorArguments,
+    target: &Target,
+    look: &Look,
+    output: &mut Output,
+    now: Timestamp,
+) -> Result<Verdict, ClusterError> {
+    let cluster = Cluster::connect(target).await?;
+    let mut findings = Findings { output, paint: look.paint(), all: BTreeSet::new() };
+    // Without a cluster there is nothing else to say.
+    let version = cluster.ask::<OkrKeyResult, _>("get", None, cluster.client.apiserver_version()).await?;
+    findings.tell(Health::Good, "cluster", &format!("{} answers, Kubernetes {}", cluster.server, version.git_version));
+    definitions(&cluster, &mut findings).await;
+    let operator = operator(&cluster, arguments, &mut findings, now).await;
+    own_rights(&cluster, &mut findings).await;
+    let objects = match cluster.objects(None, None).await {
+        Err(ClusterError::Forbidden { .. }) => cluster.objects(Some(&cluster.namespace), None).await,
+        objects => objects,
+    };
+    match objects {
+        Err(error) => findings.fail("objects", &error),
+        Ok(objects) => {
+            let rows = rows(&objects, now);
+            if let Some(operator) = operator {
+                operator_rights(&cluster, &operator, &rows, &mut findings).await;
+            }
+            connections(&objects, &mut findings);
+            numbers(&rows, now, &mut findings);
+        }
+    }
+    Ok(findings.verdict())
+}
+
+async fn definitions(cluster: &Cluster, findings: &mut Findings<'_>) {
+    let api: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
+    for wanted in crd::all() {
+        let (name, kind) = (wanted.name_any(), wanted.spec.names.kind.clone());
+        let subject = format!("definition {kind}");
+        let there = match cluster.ask::<CustomResourceDefinition, _>("get", None, api.get_opt(&name)).await {
+            Err(error) => {
+                findings.fail(&subject, &error);
+                continue;
+            }
+            Ok(None) => {
+                findings.fail(&subject, &ClusterError::NoDefinition(kind));
+                continue;
+            }
+            Ok(Some(there)) => there,
+        };
+        let is_established =
+            there.status.as_ref().and_then(|status| status.conditions.as_ref()).is_some_and(|conditions| {
+                conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
+            });
+        if !is_established {
+            findings.tell(
+                Health::Bad,
+                &subject,
+                "it is there, but the API server does not serve it: look at its conditions",
+            );
+        } else if schemas(&there) == schemas(&wanted) {
+            findings.tell(Health::Good, &subject, "it is there, and that of this version");
+        } else {
+            let text = format!(
+                "it is not that of this version ({}): upgrade it, the operator or this plugin, so that all three are of one version",
+                env!("CARGO_PKG_VERSION")
+            );
+            findings.tell(Health::Bad, &subject, &text);
+        }
+    }
+}
+
+/// What a definition says of objects, by version.
+fn schemas(crd: &CustomResourceDefinition) -> BTreeMap<&str, Option<serde_json::Value>> {
+    let versions = crd.spec.versions.iter();
+    versions.map(|version| (version.name.as_str(), serde_json::to_value(&version.schema).ok())).collect()
+}
+
+async fn operator(
+    cluster: &Cluster,
+    arguments: &DoctorArguments,
+    findings: &mut Findings<'_>,
+    now: Timestamp,
+) -> Option<Operator> {
+    let found = match operator::find(cluster, arguments.operator_namespace.as_deref()).await {
+        Err(error) => {
+            findings.fail("operator", &error);
+            return None;
+        }
+        Ok(found) => found,
+    };
+    if found.is_empty() {
+        findings.tell(Health::Unknown, "operator", operator::NOT_FOUND);
+    }
+    for Operator { namespace, name, version, wanted, ready, .. } in &found {
+        let subject = format!("operator {namespace}/{name}");
+        let own = env!("CARGO_PKG_VERSION");
+        match version.as_deref() {
+            Some(version) if version != own => findings.tell(
+                Health::Bad,
+                &subject,
+                &format!("it is of version {version}, and this plugin of {own}: what they say may differ"),
+            ),
+            Some(_) | None => {}
+        }
+        let health = if ready >= wanted && *wanted > 0 { Health::Good } else { Health::Bad };
+        findings.tell(health, &subject, &format!("{ready} of {wanted} replicas are ready"));
+        lease(cluster, namespace, &arguments.lease_name, findings, now).await;
+    }
+    found.into_iter().next()
+}
+
+/// Who leads, where there is an election.
+async fn lease(cluster: &Cluster, namespace: &str, name: &str, findings: &mut Findings<'_>, now: Timestamp) {
+    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
+    let subject = format!("lease {namespace}/{name}");
+    let spec = match cluster.ask::<Lease, _>("get", Some(namespace), api.get_opt(name)).await {
+        Err(error) => return findings.fail(&subject, &error),
+        // Without an election nobody makes one.
+        Ok(None) => return,
+        Ok(Some(lease)) => lease.spec.unwrap_or_default(),
+    };
+    let lasts = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or(15).into());
+    match (spec.holder_identity.filter(|holder| !holder.is_empty()), spec.renew_time) {
+        (Some(holder), Some(renewed)) if now.duration_since(renewed.0) <= lasts => {
+            findings.tell(Health::Good, &subject, &format!("{holder} leads"));
+        }
+        (Some(holder), Some(renewed)) => findings.tell(
+            Health::Bad,
+            &subject,
+            &format!("{holder} renewed it last {}: nobody leads", words::relative(renewed.0, now)),
+        ),
+        (_, _) => findings.tell(Health::Bad, &subject, "nobody holds it: nobody leads"),
+    }
+}
+
+/// What this person may do with key results.
+async fn own_rights(cluster: &Cluster, findings: &mut Findings<'_>) {
+    let api: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
+    let mut missing = Vec::new();
+    for (plural, verb) in own_verbs() {
+        let attributes = attributes(GROUP, &plural, None, verb, Some(&cluster.namespace));
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() },
+            ..Default::default()
+        };
+        let parameters = PostParams::default();
+        match cluster.ask::<SelfSubjectAccessReview, _>("create", None, api.create(&parameters, &review)).await {
+            Err(error) => return findings.fail("your rights", &error),
+            Ok(review) if review.status.as_ref().is_some_and(|status| status.allowed) => {}
+            Ok(_) => missing.push(format!("{verb} {plural}")),
+        }
+    }
+    let place = format!("in namespace {}", cluster.namespace);
+    if missing.is_empty() {
+        findings.tell(Health::Good, "your rights", &format!("you may list everything and ask for refreshes {place}"));
+    } else {
+        findings.tell(Health::Unknown, "your rights", &format!("you may not {} {place}", missing.join(", ")));
+    }
+}
+
+fn own_verbs() -> [(String, &'static str); 4] {
+    let key_results = OkrKeyResult::plural(&()).into_owned();
+    [
+        (key_results.clone(), "list"),
+        (OkrObjective::plural(&()).into_owned(), "list"),
+        (BigQueryConnection::plural(&()).into_owned(), "list"),
+        (key_results, "patch"),
+    ]
+}
+
+fn attributes(
+    group: &str,
+    resource: &str,
+    subresource: Option<&str>,
+    verb: &str,
+    namespace: Option<&str>,
+) -> ResourceAttributes {
+    ResourceAttributes {
+        group: Some(group.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource: subresource.map(str::to_owned),
+        verb: Some(verb.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        ..ResourceAttributes::default()
+    }
+}
+
+/// What the operator does to every namespace it works in: group, resource, subresource, verb.
+fn operator_verbs() -> Vec<(&'static str, String, Option<&'static str>, &'static str)> {
+    let kinds = [OkrKeyResult::plural(&()), OkrObjective::plural(&()), BigQueryConnection::plural(&())];
+    let of_kind = |plural: &str| {
+        [
+            (GROUP, plural.to_owned(), None, "list"),
+            (GROUP, plural.to_owned(), None, "watch"),
+            (GROUP, plural.to_owned(), Some("status"), "update"),
+        ]
+    };
+    let mut verbs: Vec<_> = kinds.iter().flat_map(|plural| of_kind(plural)).collect();
+    verbs.push(("events.k8s.io", "events".to_owned(), None, "create"));
+    verbs
+}
+
+/// What the operator's ServiceAccount may do, cluster-wide or where key results are.
+async fn operator_rights(cluster: &Cluster, operator: &Operator, rows: &[Row], findings: &mut Findings<'_>) {
+    /// Enough to tell a missing Role; nobody reads more.
+    const MOST: usize = 10;
+    let subject = format!("rights of {}/{}", operator.namespace, operator.service_account);
+    let namespaces: BTreeSet<&str> = rows.iter().map(|row| row.namespace.as_str()).take(10_000).collect();
+    let mut missing = BTreeSet::new();
+    for (group, resource, subresource, verb) in operator_verbs() {
+        let what = format!("{verb} {resource}{}", subresource.map(|part| format!("/{part}")).unwrap_or_default());
+        let may = async |namespace: Option<&str>| {
+            may(cluster, operator, attributes(group, &resource, subresource, verb, namespace)).await
+        };
+        match may(None).await {
+            Err(error) => return findings.fail(&subject, &error),
+            Ok(true) => continue,
+            Ok(false) if namespaces.is_empty() => {
+                missing.insert(what);
+                continue;
+            }
+            // With --namespaces it has Roles instead.
+            Ok(false) => {}
+        }
+        for namespace in namespaces.iter().take(MOST) {
+            match may(Some(namespace)).await {
+                Err(error) => return findings.fail(&subject, &error),
+                Ok(true) => {}
+                Ok(false) => drop(missing.insert(format!("{what} in namespace {namespace}"))),
+            }
+        }
+    }
+    if missing.is_empty() {
+        findings.tell(Health::Good, &subject, "it may read the three kinds, write their status and tell events");
+    } else {
+        let missing: Vec<String> = missing.into_iter().collect();
+        findings.tell(Health::Bad, &subject, &format!("it may not {}", missing.join(", ")));
+    }
+}
+
+async fn may(cluster: &Cluster, operator: &Operator, attributes: ResourceAttributes) -> Result<bool, ClusterError> {
+    let Operator { namespace, service_account, .. } = operator;
+    let review = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(format!("system:serviceaccount:{namespace}:{service_account}")),
+            groups: Some(vec![
+                "system:serviceaccounts".to_owned(),
+                format!("system:serviceaccounts:{namespace}"),
+                "system:authenticated".to_owned(),
+            ]),
+            resource_attributes: Some(attributes),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    };
+    let api: Api<SubjectAccessReview> = Api::all(cluster.client.clone());
+    let parameters = PostParams::default();
+    let review = cluster.ask::<SubjectAccessReview, _>("create", None, api.create(&parameters, &review)).await?;
+    Ok(review.status.is_some_and(|status| status.allowed))
+}
+
+/// Each connection as its own last check found it: credentials, IAM, the project.
+fn connections(objects: &Objects, findings: &mut Findings<'_>) {
+    let all = connections::connections(objects, &Visible::All);
+    if all.is_empty() {
+        findings.tell(Health::Unknown, "connections", "there are none, or none that you may list");
+    }
+    for row in all {
+        let subject = format!("connection {}/{}", row.namespace, row.name);
+        let reason = row.reason.as_deref().unwrap_or("not checked yet");
+        let message = row.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+        let health = match (row.ready.as_str(), reason) {
+            ("True", _) => Health::Good,
+            ("False", "Suspended") => Health::Good,
+            ("False", _) => Health::Bad,
+            (_, _) => Health::Unknown,
+        };
+        let principal = row.principal.filter(|_| health == Health::Good).map(|name| format!(", as {name}"));
+        findings.tell(health, &subject, &format!("{reason}{}{message}", principal.unwrap_or_default()));
+    }
+}
+
+/// Everything that has a status, worst first.
+fn rows(objects: &Objects, now: Timestamp) -> Vec<Row> {
+    let filter = Filter::default();
+    let asking = Asking { filter: &filter, visible: &Visible::All, gaps: &Gaps::default(), now };
+    overview::overview(objects, &asking, 1, usize::MAX).lines.into_iter().map(|line| line.row).collect()
+}
+
+/// A sync that is later than this has nobody who does it, or too little room.
+const LATE: SignedDuration = SignedDuration::from_mins(5);
+
+fn numbers(rows: &[Row], now: Timestamp, findings: &mut Findings<'_>) {
+    /// Names of one reason; the others are counted.
+    const MOST: usize = 5;
+    let mut wrong: BTreeMap<(TroubleKind, &str), Vec<String>> = BTreeMap::new();
+    let mut late = Vec::new();
+    for row in rows {
+        let name = format!("{}/{}", row.namespace, row.name);
+        if let Some(trouble) = row.troubles.first() {
+            wrong.entry((trouble.kind, &trouble.reason)).or_default().push(name);
+        } else if row.next_sync_time.as_ref().is_some_and(|next| now.duration_since(next.0) > LATE) {
+            late.push(name);
+        }
+    }
+    let named = |names: &[String]| {
+        let more = names.len().saturating_sub(MOST);
+        let shown = names[..names.len().min(MOST)].join(", ");
+        if more > 0 { format!("{shown} and {more} more") } else { shown }
+    };
+    for ((trouble, reason), names) in &wrong {
+        findings.tell(Health::Bad, &format!("{} because of {reason}", trouble.word()), &named(names));
+    }
+    if !late.is_empty() {
+        let text = format!("{}: the operator is away, or its limits are too low", named(&late));
+        findings.tell(Health::Bad, "due for over five minutes", &text);
+    }
+    if wrong.is_empty() && late.is_empty() {
+        let count = words::counted(rows.len() as u64, "object");
+        findings.tell(Health::Good, "numbers", &format!("{count}, all read in time"));
+    }
+}

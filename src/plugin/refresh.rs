@@ -1,0 +1,223 @@
+//! `kubectl okr refresh`: asks for a sync now, as the refresh annotation does, and waits for it.
+//!
+//! It is the one command that writes, and it writes nothing but that annotation.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use kube::{
+    Api, Resource,
+    api::{Patch, PatchParams},
+    core::PartialObjectMeta,
+};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::{
+    api::{Condition, MeasuredStatus, OkrKeyResult, OkrObjective, OkrStatus, REFRESH_ANNOTATION},
+    view::{
+        brief::Kind,
+        row::{Name, sends_nothing},
+        words,
+    },
+};
+
+use super::{
+    Verdict,
+    cluster::{Cluster, ClusterError, Objects, Target},
+    describe,
+    named::Named,
+    output::Output,
+    paint::{self, Look, Paint},
+};
+
+/// Requests at once: a refresh of all must not take what the API server grants everybody else.
+const AT_ONCE: usize = 8;
+
+/// How often to look whether a sync was done: a query takes a second or more.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Asks for a sync now.
+///
+/// Queries that were asked for are at least 10 s apart per key result, and wait their turn behind new ones.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes with --wait: 0 every sync succeeded, 1 one failed or is at rest, 2 it could not be found out in time."
+)]
+pub struct RefreshArguments {
+    /// NAME, or objective/NAME or keyresult/NAME where both kinds have one of that name.
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    pub names: Vec<Named>,
+    /// Everything with a query in the namespace.
+    #[arg(long, conflicts_with = "names")]
+    pub all: bool,
+    /// Waits for the syncs, and says what came of each.
+    #[arg(short, long)]
+    pub wait: bool,
+    /// How long to wait, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "wait")]
+    pub timeout: u32,
+}
+
+pub async fn run(
+    arguments: &RefreshArguments,
+    target: &Target,
+    look: &Look,
+    output: &mut Output,
+    now: Timestamp,
+) -> Result<Verdict, ClusterError> {
+    let cluster = Cluster::connect(target).await?;
+    let paint = look.paint();
+    let objects = cluster.objects(Some(&cluster.namespace), None).await?;
+    let wanted = if arguments.all {
+        with_query(&objects)
+    } else {
+        describe::find(&objects, &arguments.names, &cluster.namespace)?
+    };
+    if wanted.is_empty() {
+        output.note(&format!("Nothing in namespace {} has a query.", cluster.namespace));
+        return Ok(Verdict::Fine);
+    }
+    let token = now.to_string();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(arguments.timeout.into());
+    let mut ends = stream::iter(wanted)
+        .map(|(kind, name)| {
+            let (cluster, token) = (&cluster, token.as_str());
+            async move {
+                let end = match kind {
+                    Kind::KeyResult => refresh::<OkrKeyResult>(cluster, &name, token, deadline, arguments.wait).await,
+                    Kind::Objective => refresh::<OkrObjective>(cluster, &name, token, deadline, arguments.wait).await,
+                };
+                (kind, name, end)
+            }
+        })
+        .buffer_unordered(AT_ONCE);
+    let mut verdict = Verdict::Fine;
+    while let Some((kind, name, end)) = ends.next().await {
+        let end = end?;
+        verdict = verdict.max(end.verdict());
+        output.text(&format!("{}/{} {}\n", kind.name().to_lowercase(), name.name, end.sentence(paint)));
+    }
+    Ok(verdict)
+}
+
+/// What reads BigQuery.
+fn with_query(objects: &Objects) -> Vec<(Kind, Name)> {
+    let mut wanted: Vec<(Kind, Name)> = [Kind::KeyResult, Kind::Objective]
+        .into_iter()
+        .flat_map(|kind| objects.names(kind).map(move |name| (kind, name.clone())))
+        .filter(|(kind, name)| objects.has_query(*kind, name))
+        .collect();
+    wanted.sort();
+    wanted
+}
+
+/// What came of one request.
+enum End {
+    Asked,
+    Synced {
+        value: Option<String>,
+        okr_status: Option<OkrStatus>,
+    },
+    Failed {
+        reason: String,
+        message: String,
+    },
+    /// It is not asked as long as this lasts.
+    AtRest {
+        reason: String,
+        message: String,
+    },
+    NotInTime,
+}
+
+impl End {
+    fn verdict(&self) -> Verdict {
+        match self {
+            End::Asked | End::Synced { .. } => Verdict::Fine,
+            End::Failed { .. } | End::AtRest { .. } => Verdict::Findings,
+            End::NotInTime => Verdict::CouldNotCheck,
+        }
+    }
+
+    fn sentence(&self, paint: Paint) -> String {
+        match self {
+            End::Asked => "refresh asked for".to_owned(),
+            End::Synced { value, okr_status } => {
+                let value = value.as_deref().map(words::number).unwrap_or_else(|| "no value".to_owned());
+                let status = okr_status
+                    .map(|status| format!(", {}", paint.styled(paint::of_status(status), words::status(status))));
+                format!("synced: {}{}", paint::plain(&value), status.unwrap_or_default())
+            }
+            End::Failed { reason, message } => format!("failed: {reason}: {}", paint::plain(message)),
+            End::AtRest { reason, message } => format!("at rest: {reason}: {}", paint::plain(message)),
+            End::NotInTime => {
+                "not synced in time: the operator may be away (kubectl okr doctor), or its queue long".to_owned()
+            }
+        }
+    }
+}
+
+/// A kind that can be asked to sync.
+trait Refreshed:
+    Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug
+{
+    fn status(&self) -> Option<&MeasuredStatus>;
+}
+
+impl Refreshed for OkrKeyResult {
+    fn status(&self) -> Option<&MeasuredStatus> {
+        self.status.as_ref()
+    }
+}
+
+impl Refreshed for OkrObjective {
+    fn status(&self) -> Option<&MeasuredStatus> {
+        self.status.as_ref().map(|status| &status.measured)
+    }
+}
+
+async fn refresh<K: Refreshed>(
+    cluster: &Cluster,
+    Name { namespace, name }: &Name,
+    token: &str,
+    deadline: tokio::time::Instant,
+    wait: bool,
+) -> Result<End, ClusterError> {
+    let scope = Some(namespace.as_str());
+    let metadata: Api<PartialObjectMeta<K>> = Api::namespaced(cluster.client.clone(), namespace);
+    let patch = json!({"metadata": {"annotations": {REFRESH_ANNOTATION: token}}});
+    let parameters = PatchParams::default();
+    let patch = Patch::Merge(&patch);
+    let ask = metadata.patch_metadata(name, &parameters, &patch);
+    cluster.ask::<K, _>("patch", scope, async { ask.await.map(drop) }).await?;
+    if !wait {
+        return Ok(End::Asked);
+    }
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
+    loop {
+        let object = cluster.ask::<K, _>("get", scope, api.get(name)).await?;
+        if let Some(end) = object.status().and_then(|status| end(status, token)) {
+            return Ok(end);
+        }
+        if tokio::time::Instant::now() + LOOK_AGAIN > deadline {
+            return Ok(End::NotInTime);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// None while the request is not served yet.
+fn end(status: &MeasuredStatus, token: &str) -> Option<End> {
+    let Condition { status: truth, reason, message, .. } =
+        status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    if status.last_handled_refresh.as_deref() != Some(token) {
+        let rests = sends_nothing(reason);
+        return rests.then(|| End::AtRest { reason: reason.clone(), message: message.clone() });
+    }
+    Some(match truth.as_str() {
+        "True" => End::Synced { value: status.value.clone(), okr_status: status.okr_status },
+        _ => End::Failed { reason: reason.clone(), message: message.clone() },
+    })
+}
