@@ -1,5 +1,5 @@
 # The two commands: make demo, make test.
-.PHONY: demo demo-down test soak bench lint crds
+.PHONY: demo demo-down test soak bench lint crds docs
 
 # A control plane, a BigQuery server, the operator and examples/ on this machine; make demo-down stops them.
 demo:
@@ -32,3 +32,7 @@ lint:
 # Generates crds/ from the Rust types; a test holds them to be current.
 crds:
 	cargo run --quiet -- crd crds
+
+# The blocks of help in docs/kubectl-okr.md.
+docs:
+	OKR_WRITE_DOCS=1 cargo test --quiet --test plugin -- docs

@@ -138,9 +138,9 @@ pub fn rows(lines: &[Line], shape: &Shape) -> String {
     let text = |text: Option<&String>| Cell::new(text.map(String::as_str).unwrap_or_default());
     let bar = if shape.paint.width.is_some_and(|width| width < 100) { 10 } else { 20 };
     let mut columns = vec![
-        column("NAME", 0, &name).least(12),
-        column("STATUS", 0, &|line| standing(&line.row)),
-        column("PROGRESS", 3, &|line| {
+        column("NAME", 0, &name).least(16),
+        column("STATUS", 0, &|line| marked(&line.row)).least(13),
+        column("PROGRESS", 4, &|line| {
             Cell::styled(paint::bar(&line.row, bar).unwrap_or_default(), paint::of_status(line.row.okr_status))
         })
         .least(bar),
@@ -148,18 +148,18 @@ pub fn rows(lines: &[Line], shape: &Shape) -> String {
             Cell::new(line.row.progress_percent.as_ref().map(|percent| format!("{percent} %")).unwrap_or_default())
         })
         .to_the_right(),
-        column("EXPECTED", 6, &|line| {
+        column("EXPECTED", 7, &|line| {
             Cell::new(
                 line.row.expected_progress_percent.as_ref().map(|percent| format!("{percent} %")).unwrap_or_default(),
             )
         })
         .to_the_right(),
-        column("VALUE", 2, &|line| Cell::new(value(&line.row))).to_the_right(),
-        column("TARGET", 5, &|line| Cell::new(line.row.target_text.as_deref().map(words::number).unwrap_or_default())),
-        column("SYNC", 4, &|line| sync(&line.row, shape.now)).least(12),
+        column("VALUE", 3, &|line| Cell::new(value(&line.row))).to_the_right().least(12),
+        column("TARGET", 6, &|line| Cell::new(line.row.target_text.as_deref().map(words::number).unwrap_or_default())),
+        column("SYNC", 5, &|line| sync(&line.row, shape.now)).least(16),
     ];
     if shape.has_namespaces {
-        columns.insert(0, column("NAMESPACE", 7, &|line| text(Some(&line.row.namespace))));
+        columns.insert(0, column("NAMESPACE", 2, &|line| text(Some(&line.row.namespace))));
     }
     if shape.is_wide {
         columns.extend([
@@ -180,6 +180,13 @@ fn name(line: &Line) -> Cell {
         (false, Kind::KeyResult) => Style::new(),
     };
     Cell::styled(format!("{}{}", "  ".repeat(line.depth), line.row.name), style)
+}
+
+/// How it stands, with a mark where something is wrong: the column that says what may not fit.
+fn marked(row: &Row) -> Cell {
+    let Cell { text, style } = standing(row);
+    let is_wrong = !row.troubles.is_empty() && !row.is_unreadable();
+    Cell { text: if is_wrong { format!("{text} !") } else { text }, style }
 }
 
 pub fn standing(row: &Row) -> Cell {

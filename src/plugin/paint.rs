@@ -59,7 +59,11 @@ impl Look {
 
 impl Paint {
     pub fn styled(self, style: Style, text: &str) -> String {
-        if self.colors && !style.is_plain() { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if self.colors && !style.is_plain() && !text.is_empty() {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
     }
 }
 

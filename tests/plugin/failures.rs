@@ -1,0 +1,113 @@
+//! What is said, and the exit code, where nothing can be found out.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::{Run, okr, program, support::cluster::sandbox};
+
+/// Runs the program with a kubeconfig of the test's own.
+fn with_kubeconfig(name: &str, kubeconfig: &Value, arguments: &[&str]) -> Run {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.kubeconfig"));
+    std::fs::write(&file, kubeconfig.to_string()).unwrap();
+    program().args(arguments).arg("--kubeconfig").arg(&file).output().unwrap().into()
+}
+
+fn kubeconfig(server: &str, user: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    })
+}
+
+#[test]
+fn without_a_cluster_it_says_which_one_it_tried() {
+    let run = with_kubeconfig("nowhere", &kubeconfig("http://127.0.0.1:9", &json!({})), &["list"]);
+    assert_eq!(run.code, 2);
+    assert!(run.err.contains("the cluster at http://127.0.0.1:9 cannot be reached"), "{}", run.err);
+    let run: Run =
+        program().args(["list"]).env("KUBECONFIG", "/nonexistent").env("HOME", "/nonexistent").output().unwrap().into();
+    assert_eq!(run.code, 2);
+    assert!(run.err.contains("no cluster is configured: set KUBECONFIG"), "{}", run.err);
+    let run =
+        with_kubeconfig("context", &kubeconfig("http://127.0.0.1:9", &json!({})), &["list", "--context", "other"]);
+    assert!(run.code == 2 && run.err.contains("other"), "{}", run.err);
+}
+
+/// An API server that answers every request like this.
+fn answering(code: u16, body: &Value) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let body = body.to_string();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let head = format!(
+                "HTTP/1.1 {code} x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all((head + &body).as_bytes());
+        }
+    });
+    format!("http://{address}")
+}
+
+fn status(code: u16, reason: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "code": code,
+        "message": "the server could not find the requested resource", "details": {}})
+}
+
+#[test]
+fn a_cluster_without_our_kinds_is_told_from_one_that_does_not_know_us() {
+    let server = answering(404, &status(404, "NotFound"));
+    let run = with_kubeconfig("kinds", &kubeconfig(&server, &json!({})), &["list"]);
+    assert!(
+        run.code == 2 && run.err.contains("the cluster has no OkrObjective: install the definitions"),
+        "{}",
+        run.err
+    );
+    let server = answering(401, &status(401, "Unauthorized"));
+    let run = with_kubeconfig("unknown", &kubeconfig(&server, &json!({})), &["list"]);
+    assert!(run.code == 2 && run.err.contains("does not know who you are"), "{}", run.err);
+    let server = answering(503, &status(503, "ServiceUnavailable"));
+    let run = with_kubeconfig("busy", &kubeconfig(&server, &json!({})), &["list"]);
+    assert_eq!(run.code, 2, "{}", run.err);
+}
+
+#[tokio::test]
+async fn who_may_not_list_is_told_what_to_ask_for() {
+    let sandbox = sandbox("forbidden").await;
+    let token = sandbox.token("nobody").await;
+    let cluster = kube::Config::infer().await.unwrap();
+    let file = std::fs::read_to_string(std::env::var("KUBECONFIG").unwrap()).unwrap();
+    let mut kubeconfig: Value = serde_saphyr::from_str(&file).unwrap();
+    kubeconfig["users"][0]["user"] = json!({"token": token});
+    let namespace = sandbox.namespace.clone();
+    let runs = tokio::task::spawn_blocking(move || {
+        [
+            with_kubeconfig("nobody", &kubeconfig, &["list", "-n", &namespace]),
+            with_kubeconfig("nobody-all", &kubeconfig, &["list", "-A"]),
+        ]
+    });
+    let [one, all] = runs.await.unwrap();
+    assert_eq!((one.code, all.code), (2, 2));
+    let want = format!("you may not list okrobjectives in namespace {}", sandbox.namespace);
+    assert!(one.err.contains(&want), "{}", one.err);
+    assert!(all.err.contains("in all namespaces: ask for that right, or name a namespace with -n"), "{}", all.err);
+    assert!(!one.err.contains(&token) && !all.err.contains(&token), "{} is not for anybody", cluster.cluster_url);
+}
+
+#[tokio::test]
+async fn an_empty_namespace_and_an_unknown_name_are_told() {
+    let sandbox = sandbox("empty").await;
+    let run = okr(&sandbox, &["list"]).await;
+    assert_eq!((run.code, run.out.as_str()), (0, ""));
+    assert!(run.err.contains("There are no objectives or key results in namespace"), "{}", run.err);
+    let run = okr(&sandbox, &["describe", "nothing"]).await;
+    assert!(run.code == 2 && run.err.contains("there is no key result or objective nothing"), "{}", run.err);
+    let run = okr(&sandbox, &["chart", "pod/nothing"]).await;
+    assert!(run.code == 2 && run.err.contains("write keyresult/NAME or objective/NAME"), "{}", run.err);
+}
