@@ -30,6 +30,7 @@ use crate::{
         RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION,
     },
     domain::child::Child,
+    view::reading::{CopiedLabels, Reading},
 };
 
 use super::{
@@ -57,8 +58,8 @@ pub trait Keep:
 
     /// Where the objects of this kind are.
     fn watched(objects: &Objects) -> &Watched<Self>;
-    /// `json` is the same object.
-    fn keep(&self, json: &[u8]) -> Self::Kept;
+    /// `json` is the same object; `labels` are those that metrics show of it.
+    fn keep(&self, json: &[u8], labels: &CopiedLabels) -> Self::Kept;
 
     /// The objective it refers to, if any, and what it brings along.
     fn referral(&self) -> Option<Referral> {
@@ -91,7 +92,7 @@ impl Keep for BigQueryConnection {
         &objects.connections
     }
 
-    fn keep(&self, _json: &[u8]) -> Arc<Self> {
+    fn keep(&self, _json: &[u8], _labels: &CopiedLabels) -> Arc<Self> {
         Arc::new(self.clone())
     }
 }
@@ -114,9 +115,10 @@ impl Keep for OkrKeyResult {
         &objects.key_results
     }
 
-    fn keep(&self, json: &[u8]) -> PackedObject {
+    fn keep(&self, json: &[u8], labels: &CopiedLabels) -> PackedObject {
         let chosen = self.status.as_ref().and_then(|status| status.connection.as_ref());
-        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, json)
+        let reading = Reading::of_key_result(self, labels);
+        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, reading, json)
     }
 
     fn referral(&self) -> Option<Referral> {
@@ -133,9 +135,10 @@ impl Keep for OkrObjective {
         &objects.objectives
     }
 
-    fn keep(&self, json: &[u8]) -> PackedObject {
+    fn keep(&self, json: &[u8], labels: &CopiedLabels) -> PackedObject {
         let chosen = self.status.as_ref().and_then(|status| status.measured.connection.as_ref());
-        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, json)
+        let reading = Reading::of_objective(self, labels);
+        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, reading, json)
     }
 
     fn referral(&self) -> Option<Referral> {
@@ -155,11 +158,19 @@ pub struct PackedObject {
     pub reference: Reference,
     /// As the API server counts; None where it gave none.
     resource_version: Option<u64>,
+    /// What metrics say of it: every object is asked at every scrape.
+    pub reading: Arc<Reading>,
     pub packed: Packed,
 }
 
 impl PackedObject {
-    fn new(meta: &ObjectMeta, source: Option<&BigQuerySource>, chosen: Option<&ConnectionChoice>, json: &[u8]) -> Self {
+    fn new(
+        meta: &ObjectMeta,
+        source: Option<&BigQuerySource>,
+        chosen: Option<&ConnectionChoice>,
+        reading: Reading,
+        json: &[u8],
+    ) -> Self {
         Self {
             chosen_uid: chosen.map(|chosen| chosen.uid.as_str().into()),
             reference: match source {
@@ -170,6 +181,7 @@ impl PackedObject {
                 },
             },
             resource_version: resource_version(meta.resource_version.as_deref()),
+            reading: Arc::new(reading),
             packed: Packed::new(json),
         }
     }
@@ -218,6 +230,7 @@ pub struct Store<K: Keep> {
     contents: Mutex<Contents<K>>,
     tree: Arc<Tree>,
     changes: Arc<watch::Sender<u64>>,
+    labels: Arc<CopiedLabels>,
 }
 
 struct Contents<K: Keep> {
@@ -228,9 +241,10 @@ struct Contents<K: Keep> {
 
 impl<K: Keep> Store<K> {
     /// An empty one, which tells `tree` of the references that its objects make, and counts every change in `changes`.
-    pub fn new(tree: &Arc<Tree>, changes: &Arc<watch::Sender<u64>>) -> Self {
+    /// Metrics show `labels` of its objects.
+    pub fn new(tree: &Arc<Tree>, changes: &Arc<watch::Sender<u64>>, labels: &Arc<CopiedLabels>) -> Self {
         let contents = Mutex::new(Contents { objects: HashMap::new(), ahead: HashMap::new() });
-        Self { contents, tree: Arc::clone(tree), changes: Arc::clone(changes) }
+        Self { contents, tree: Arc::clone(tree), changes: Arc::clone(changes), labels: Arc::clone(labels) }
     }
 
     /// The object; None where it is gone or unreadable.
@@ -263,7 +277,7 @@ impl<K: Keep> Store<K> {
         }
         match arrived.read() {
             Ok((object, json)) => {
-                let kept = object.keep(json.as_bytes());
+                let kept = object.keep(json.as_bytes(), &self.labels);
                 let mut contents = lock(&self.contents);
                 // A write may have come in between.
                 if contents.knows(&key, version) {
@@ -295,7 +309,7 @@ impl<K: Keep> Store<K> {
     pub fn advance(&self, key: &Key, object: &K) {
         let version = resource_version(object.meta().resource_version.as_deref());
         let (Some(version), Ok(json)) = (version, serde_json::to_vec(object)) else { return };
-        let kept = object.keep(&json);
+        let kept = object.keep(&json, &self.labels);
         let mut contents = lock(&self.contents);
         // It may be gone meanwhile, or there may be another of its name.
         if contents.objects.get(key).and_then(Kept::resource_version).is_some_and(|shown| shown < version) {
@@ -548,7 +562,7 @@ mod tests {
 
     #[test]
     fn an_object_comes_out_as_it_went_in_but_for_what_nobody_reads() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
         let status = json!({"value": "47.10", "connection": {"namespace": "sales", "name": "warehouse", "uid": "u"},
             "history": [{"time": "2026-10-01T00:00:00Z", "value": "1e-3"}]});
         let key = store.put(&arrive(&key_result("kr", &status))).0;
@@ -562,7 +576,7 @@ mod tests {
 
     #[test]
     fn what_others_wrote_into_a_status_is_dropped_and_the_rest_stays() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
         let status = json!({
             "value": "47", "valueTime": "yesterday", "okrStatus": "Fine", "nextSyncTime": "9999-12-31T23:59:59Z",
             "conditions": [{"type": "Ready"}], "mood": "good",
@@ -575,7 +589,7 @@ mod tests {
 
     #[test]
     fn a_spec_that_does_not_fit_takes_the_place_of_one_that_did() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
         let good = key_result("kr", &json!({}));
         let key = store.put(&arrive(&good)).0;
         let mut bad = good;
@@ -586,7 +600,7 @@ mod tests {
 
     #[test]
     fn what_a_list_leaves_out_is_gone_within_its_namespace_only() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
         let [first, second] = ["a", "b"].map(|name| store.put(&arrive(&key_result(name, &json!({})))).0);
         assert_eq!(store.retain(Some("other"), &HashSet::new()), []);
         assert_eq!(store.retain(Some("sales"), &[first.clone()].into()), [second]);
@@ -605,7 +619,7 @@ mod tests {
 
     #[test]
     fn the_echo_of_a_write_is_no_news_and_what_came_before_it_changes_nothing() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
         let (key, is_news) = store.put(&at(7, "1"));
         assert!(is_news);
         store.advance(&key, &at(9, "2").read().unwrap().0);
@@ -618,7 +632,7 @@ mod tests {
 
     #[test]
     fn a_write_to_what_is_gone_or_newer_by_now_brings_nothing_back() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
         let written = at(9, "2").read().unwrap().0;
         let (key, _) = store.put(&at(7, "1"));
         store.remove(&key);

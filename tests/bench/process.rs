@@ -110,7 +110,7 @@ impl Process {
 
     /// How many queries gave a value.
     pub async fn synced(&self) -> f64 {
-        self.metric("okr_operator_syncs_total{reason=\"Synced\"}").await
+        self.metric("okr_operator_syncs_total{outcome=\"measured\",reason=\"Synced\"}").await
     }
 
     /// How many statuses of key results it wrote.

@@ -105,7 +105,7 @@ async fn the_process_serves_health_and_metrics_and_ends_in_order() {
     assert_eq!(process.get("/healthz").await, "ok");
     assert_eq!(process.get("/readyz").await, "ok");
     for line in [
-        "okr_operator_syncs_total{reason=\"Synced\"} 1",
+        "okr_operator_syncs_total{outcome=\"measured\",reason=\"Synced\"} 1",
         "okr_operator_status_writes_total{kind=\"OkrKeyResult\",result=\"written\"} 1",
         "okr_operator_query_processed_bytes_total 1000",
         "okr_operator_queue_depth 0",
