@@ -26,7 +26,7 @@ pub fn knows(flag: &str) -> bool {
 /// A running operator. It is killed when dropped.
 pub struct Process {
     child: Child,
-    address: String,
+    pub address: String,
     /// Where its dashboard is.
     pub dashboard: String,
     pub started: Instant,
