@@ -203,6 +203,41 @@ fn promtool_parses_every_expression_of_the_dashboard_and_the_docs() {
 }
 
 #[test]
+fn the_table_of_key_results_is_in_the_order_of_what_needs_people_first() {
+    let expressions = panel_expressions();
+    let (_, order) = expressions.iter().find(|(title, _)| title == "Key results, the worst first").unwrap();
+    let labels = |name: &str| format!("namespace=\"sales\",name=\"{name}\"");
+    let mut input = Vec::new();
+    let mut put = |name: &str, status: &str, numbers: Option<(&'static str, &'static str)>| {
+        let pod = "pod=\"a\"";
+        input.push((format!("okr_key_result_status{{{},status=\"{status}\",{pod}}}", labels(name)), "1"));
+        if let Some((expected, progress)) = numbers {
+            input.push((format!("okr_key_result_expected_progress_ratio{{{},{pod}}}", labels(name)), expected));
+            input.push((format!("okr_key_result_progress_ratio{{{},{pod}}}", labels(name)), progress));
+        }
+    };
+    put("risky", "AtRisk", Some(("0.5", "0.25")));
+    put("far-too-low", "AtRisk", Some(("0.5", "-90")));
+    put("limit", "AtRisk", None);
+    put("behind", "Behind", Some(("0.5", "0.25")));
+    put("ahead", "OnTrack", Some(("0.5", "90")));
+    let want = [("far-too-low", "AtRisk", 74.0), ("risky", "AtRisk", 70.25), ("limit", "AtRisk", 70.0)];
+    let want = want.into_iter().chain([("behind", "Behind", 60.25), ("ahead", "OnTrack", 46.0)]);
+    let samples: Vec<Value> = want
+        .map(|(name, status, value)| {
+            serde_json::json!({"labels": format!("{{{},status=\"{status}\"}}", labels(name)), "value": value})
+        })
+        .collect();
+    let input: Vec<Value> =
+        input.iter().map(|(series, value)| serde_json::json!({"series": series, "values": value})).collect();
+    let test = serde_json::json!({"tests": [{
+        "interval": "1m", "input_series": input,
+        "promql_expr_test": [{"expr": order, "eval_time": "0m", "exp_samples": samples}],
+    }]});
+    promtool(&["test", "rules"], &temporary("order.yaml", &test.to_string()));
+}
+
+#[test]
 fn the_example_of_alertmanager_sends_every_alert_to_a_receiver_that_exists() {
     let docs = read("docs/alerts.md");
     let (_, rest) = docs.split_once("```yaml\n").unwrap();
