@@ -78,7 +78,7 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "okr-operator runs");
     let settings = settings(&arguments, own_namespace);
     let watching = controller::watch(&client, &settings, &metrics);
-    metrics.read_from(watching.catalog(&signals), settings.copied_labels.clone());
+    metrics.read_from(watching.readings(), settings.copied_labels.clone(), watching.catalog(&signals));
     let serve_dashboard = dashboard(&arguments, &client, &watching, &signals).await?;
     tokio::select! {
         result = controller::run(client, settings, metrics, signals, watching) => result.map_err(RunError::from),

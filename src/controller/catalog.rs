@@ -1,14 +1,11 @@
-//! What exists, for the dashboard and the metrics: read from the stores, out of their locks.
+//! What exists, for the dashboard: read from the stores, out of their locks.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    api::BigQueryConnection,
-    view::{catalog::Catalog, reading::Reading},
-};
+use crate::{api::BigQueryConnection, view::catalog::Catalog};
 
 use super::{
     Objects,
@@ -16,7 +13,7 @@ use super::{
     store::{Keep, PackedObject, Store},
 };
 
-/// The stores, as the dashboard and the metrics see them.
+/// The stores, as the dashboard sees them.
 pub struct Shown {
     pub objects: Arc<Objects>,
     pub changes: watch::Receiver<u64>,
@@ -51,14 +48,6 @@ impl Catalog for Shown {
     fn connection(&self, namespace: &str, name: &str) -> Option<Vec<u8>> {
         let key = Key::new(Kind::Connection, namespace, name);
         json(&*self.objects.connections.store.pick(&key, Arc::clone)?)
-    }
-
-    fn readings(&self) -> Vec<Arc<Reading>> {
-        let Objects { objectives, key_results, .. } = &*self.objects;
-        let reading = |_: &Key, kept: &PackedObject| Some(Arc::clone(&kept.reading));
-        let mut readings = objectives.store.filter_map(reading);
-        readings.extend(key_results.store.filter_map(reading));
-        readings
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

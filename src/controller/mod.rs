@@ -10,7 +10,7 @@
 //! | read a Secret, make a client of it | [`access`], kept in [`links`] |
 //! | check a connection, send a query | `work` in [`connection`] and [`measured`] |
 //! | write a status, tell of an event | [`writes`], by [`apply`] |
-//! | show what exists to the dashboard and the metrics | [`catalog`] |
+//! | show what exists to the dashboard | [`catalog`] |
 //! | be the one that may do so | [`leadership`], which calls [`apply`] for its Lease |
 
 mod access;
@@ -47,7 +47,10 @@ use crate::{
     bigquery,
     domain::{connection as connection_domain, judgement::Gaps},
     metrics::Metrics,
-    view::{catalog::Catalog, reading::CopiedLabels},
+    view::{
+        catalog::Catalog,
+        reading::{CopiedLabels, Reading},
+    },
 };
 
 use self::{
@@ -157,6 +160,18 @@ impl Watching {
     pub fn catalog(&self, signals: &Signals) -> Arc<dyn Catalog> {
         let (objects, changes) = (Arc::clone(&self.objects), self.changes.clone());
         Arc::new(catalog::Shown { objects, changes, listed: signals.listed.clone() })
+    }
+
+    /// What metrics say of every key result and objective, as they are when asked for.
+    pub fn readings(&self) -> impl Fn() -> Vec<Arc<Reading>> + Send + Sync + 'static {
+        let objects = Arc::clone(&self.objects);
+        move || {
+            let reading = |_: &Key, kept: &PackedObject| Some(Arc::clone(&kept.reading));
+            let Objects { key_results, objectives, .. } = &*objects;
+            let mut readings = objectives.store.filter_map(reading);
+            readings.extend(key_results.store.filter_map(reading));
+            readings
+        }
     }
 
     /// The namespaces that hold key results or objectives, as they are when asked for.

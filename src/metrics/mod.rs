@@ -24,7 +24,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::view::{catalog::Catalog, reading::CopiedLabels};
+use crate::view::{
+    catalog::Catalog,
+    reading::{CopiedLabels, Reading},
+};
 
 use self::{api_calls::Call, objects::Objects};
 
@@ -179,10 +182,17 @@ impl Metrics {
         *self.queue.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(queue);
     }
 
-    /// Tells from now on how the objects of `catalog` stand, with `labels` of theirs, while this process leads.
-    pub fn read_from(&self, catalog: Arc<dyn Catalog>, labels: CopiedLabels) {
+    /// Tells from now on how key results and objectives stand by `readings`, with `labels` of theirs, and the connections
+    /// of `catalog`, while this process leads.
+    pub fn read_from(
+        &self,
+        readings: impl Fn() -> Vec<Arc<Reading>> + Send + Sync + 'static,
+        labels: CopiedLabels,
+        catalog: Arc<dyn Catalog>,
+    ) {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Objects { catalog, labels, leader: self.leader.clone() }));
+        let objects = Objects { readings: Box::new(readings), catalog, labels, leader: self.leader.clone() };
+        registry.register_collector(Box::new(objects));
         *self.objects.lock().unwrap_or_else(PoisonError::into_inner) = registry;
     }
 

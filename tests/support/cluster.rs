@@ -298,7 +298,7 @@ impl Sandbox {
         let shutdown = signals.shutdown.clone();
         let watching = controller::watch(&client, &settings, &metrics);
         let catalog = watching.catalog(&signals);
-        metrics.read_from(Arc::clone(&catalog), settings.copied_labels.clone());
+        metrics.read_from(watching.readings(), settings.copied_labels.clone(), Arc::clone(&catalog));
         let run = controller::run(client, settings, Arc::clone(&metrics), signals, watching);
         Operator { metrics, catalog, shutdown, task: tokio::spawn(run) }
     }
