@@ -259,9 +259,9 @@ fn watch_all(
     let (tree, changes) = (Arc::<Tree>::default(), Arc::new(changes));
     let labels = Arc::new(settings.copied_labels.clone());
     let objects = Objects {
-        key_results: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes, &labels), &tree.key_results)),
-        objectives: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes, &labels), &tree.objectives)),
-        connections: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes, &labels), &Arc::default())),
+        key_results: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes).showing(&labels), &tree.key_results)),
+        objectives: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes).showing(&labels), &tree.objectives)),
+        connections: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &Arc::default())),
         tree,
         changes,
         namespaces: settings.namespaces.is_empty().then(Arc::default),

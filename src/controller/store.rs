@@ -241,10 +241,14 @@ struct Contents<K: Keep> {
 
 impl<K: Keep> Store<K> {
     /// An empty one, which tells `tree` of the references that its objects make, and counts every change in `changes`.
-    /// Metrics show `labels` of its objects.
-    pub fn new(tree: &Arc<Tree>, changes: &Arc<watch::Sender<u64>>, labels: &Arc<CopiedLabels>) -> Self {
+    pub fn new(tree: &Arc<Tree>, changes: &Arc<watch::Sender<u64>>) -> Self {
         let contents = Mutex::new(Contents { objects: HashMap::new(), ahead: HashMap::new() });
-        Self { contents, tree: Arc::clone(tree), changes: Arc::clone(changes), labels: Arc::clone(labels) }
+        Self { contents, tree: Arc::clone(tree), changes: Arc::clone(changes), labels: Arc::default() }
+    }
+
+    /// The same, of whose objects metrics show `labels`.
+    pub fn showing(self, labels: &Arc<CopiedLabels>) -> Self {
+        Self { labels: Arc::clone(labels), ..self }
     }
 
     /// The object; None where it is gone or unreadable.
@@ -562,7 +566,7 @@ mod tests {
 
     #[test]
     fn an_object_comes_out_as_it_went_in_but_for_what_nobody_reads() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let status = json!({"value": "47.10", "connection": {"namespace": "sales", "name": "warehouse", "uid": "u"},
             "history": [{"time": "2026-10-01T00:00:00Z", "value": "1e-3"}]});
         let key = store.put(&arrive(&key_result("kr", &status))).0;
@@ -576,7 +580,7 @@ mod tests {
 
     #[test]
     fn what_others_wrote_into_a_status_is_dropped_and_the_rest_stays() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let status = json!({
             "value": "47", "valueTime": "yesterday", "okrStatus": "Fine", "nextSyncTime": "9999-12-31T23:59:59Z",
             "conditions": [{"type": "Ready"}], "mood": "good",
@@ -589,7 +593,7 @@ mod tests {
 
     #[test]
     fn a_spec_that_does_not_fit_takes_the_place_of_one_that_did() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let good = key_result("kr", &json!({}));
         let key = store.put(&arrive(&good)).0;
         let mut bad = good;
@@ -600,7 +604,7 @@ mod tests {
 
     #[test]
     fn what_a_list_leaves_out_is_gone_within_its_namespace_only() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let [first, second] = ["a", "b"].map(|name| store.put(&arrive(&key_result(name, &json!({})))).0);
         assert_eq!(store.retain(Some("other"), &HashSet::new()), []);
         assert_eq!(store.retain(Some("sales"), &[first.clone()].into()), [second]);
@@ -619,7 +623,7 @@ mod tests {
 
     #[test]
     fn the_echo_of_a_write_is_no_news_and_what_came_before_it_changes_nothing() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let (key, is_news) = store.put(&at(7, "1"));
         assert!(is_news);
         store.advance(&key, &at(9, "2").read().unwrap().0);
@@ -632,7 +636,7 @@ mod tests {
 
     #[test]
     fn a_write_to_what_is_gone_or_newer_by_now_brings_nothing_back() {
-        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default(), &Arc::default());
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
         let written = at(9, "2").read().unwrap().0;
         let (key, _) = store.put(&at(7, "1"));
         store.remove(&key);

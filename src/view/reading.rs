@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use kube::core::ObjectMeta;
-
 use crate::{
     api::{MeasuredStatus, ObjectiveRef, OkrKeyResult, OkrObjective, OkrStatus},
     domain::conditions::{self, FRESH, Truth},
@@ -36,15 +34,17 @@ pub struct Reading {
 impl Reading {
     pub fn of_key_result(key_result: &OkrKeyResult, labels: &CopiedLabels) -> Self {
         let OkrKeyResult { metadata, spec, status } = key_result;
-        let copied = labels.of(metadata, spec.owner.as_deref());
-        Self::new(Kind::KeyResult, metadata, spec.objective_ref.as_ref(), copied, status.as_ref())
+        let copied = labels.of(metadata.labels.as_ref(), spec.owner.as_deref());
+        let of = [metadata.namespace.as_deref(), metadata.name.as_deref()].map(Option::unwrap_or_default);
+        Self::new(Kind::KeyResult, of, spec.objective_ref.as_ref(), copied, status.as_ref())
     }
 
     pub fn of_objective(objective: &OkrObjective, labels: &CopiedLabels) -> Self {
         let OkrObjective { metadata, spec, status } = objective;
-        let copied = labels.of(metadata, spec.owner.as_deref());
+        let copied = labels.of(metadata.labels.as_ref(), spec.owner.as_deref());
+        let of = [metadata.namespace.as_deref(), metadata.name.as_deref()].map(Option::unwrap_or_default);
         let status = status.as_ref().map(|status| &status.measured);
-        let reading = Self::new(Kind::Objective, metadata, spec.parent_ref.as_ref(), copied, status);
+        let reading = Self::new(Kind::Objective, of, spec.parent_ref.as_ref(), copied, status);
         match spec.measure {
             Some(_) => reading,
             // What is left in the status of one that was measured before is no value of a roll-up.
@@ -54,19 +54,18 @@ impl Reading {
 
     fn new(
         kind: Kind,
-        metadata: &ObjectMeta,
+        [namespace, name]: [&str; 2],
         parent: Option<&ObjectiveRef>,
         copied: Box<[Box<str>]>,
         status: Option<&MeasuredStatus>,
     ) -> Self {
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let value = status.and_then(|status| number(status.value.as_deref()?));
         let ratio = |percent: Option<&str>| number(&format!("{}e-2", percent?));
         let fresh = status.and_then(|status| conditions::find(&status.conditions, FRESH));
         Self {
             kind,
             namespace: namespace.into(),
-            name: metadata.name.as_deref().unwrap_or_default().into(),
+            name: name.into(),
             parent: parent.map(|parent| match parent.namespace.as_deref() {
                 Some(other) if other != namespace => format!("{other}/{}", parent.name).into(),
                 _ => parent.name.as_str().into(),
@@ -140,12 +139,10 @@ impl CopiedLabels {
         self.0.iter().map(|label| label.to.as_str())
     }
 
-    fn of(&self, metadata: &ObjectMeta, owner: Option<&str>) -> Box<[Box<str>]> {
-        let none = BTreeMap::new();
-        let labels = metadata.labels.as_ref().unwrap_or(&none);
+    fn of(&self, labels: Option<&BTreeMap<String, String>>, owner: Option<&str>) -> Box<[Box<str>]> {
         let value = |label: &CopiedLabel| match label.from.as_str() {
             OWNER => owner.unwrap_or_default().into(),
-            name => labels.get(name).map(String::as_str).unwrap_or_default().into(),
+            name => labels.and_then(|labels| labels.get(name)).map(String::as_str).unwrap_or_default().into(),
         };
         self.0.iter().map(value).collect()
     }
