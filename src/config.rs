@@ -7,6 +7,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum, error::Erro
 use crate::{
     api::Decimal,
     domain::{judgement::Gaps, number::Exact},
+    view::reading::{CopiedLabels, CopiedLabelsError},
 };
 
 /// Syncs objectives and key results with BigQuery.
@@ -33,6 +34,10 @@ pub struct RunArguments {
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "OKR_OPERATOR_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
     pub metrics_address: SocketAddr,
+
+    /// Labels of key results and objectives to copy to their metrics: label team becomes label_team; spec.owner becomes owner.
+    #[arg(long, env = "OKR_OPERATOR_METRICS_LABELS", value_delimiter = ',')]
+    pub metrics_labels: Vec<String>,
 
     /// Where the dashboard is served, or off. At another address than the pod's loopback it needs --dashboard-auth.
     #[arg(long, env = "OKR_OPERATOR_DASHBOARD_ADDRESS", default_value = "127.0.0.1:8081", value_parser = dashboard_address)]
@@ -127,19 +132,29 @@ impl RunArguments {
         Gaps { behind: Exact::from(&self.behind_threshold), at_risk: Exact::from(&self.at_risk_threshold) }
     }
 
+    /// What metrics show of the labels of objects.
+    pub fn copied_labels(&self) -> Result<CopiedLabels, CopiedLabelsError> {
+        // An empty variable is read as a list of one empty name, and means none.
+        CopiedLabels::new(self.metrics_labels.iter().map(|name| name.trim()).filter(|name| !name.is_empty()))
+    }
+
     /// What no flag can say by itself.
-    fn contradiction(&self) -> Option<&'static str> {
+    fn contradiction(&self) -> Option<String> {
+        if let Err(error) = self.copied_labels() {
+            return Some(format!("--metrics-labels: {error}"));
+        }
         let Gaps { behind, at_risk } = self.gaps();
         if behind > at_risk {
-            return Some("--behind-threshold must not be above --at-risk-threshold");
+            return Some("--behind-threshold must not be above --at-risk-threshold".to_owned());
         }
         let is_exposed = match self.dashboard_address {
             DashboardAddress::Off => false,
             DashboardAddress::At(address) => !address.ip().to_canonical().is_loopback(),
         };
-        (is_exposed && self.dashboard_auth.is_none()).then_some(
-            "--dashboard-address can be reached from outside the pod: add --dashboard-auth=token, or --dashboard-auth=none to show every objective to whoever reaches it",
-        )
+        (is_exposed && self.dashboard_auth.is_none()).then(|| {
+            "--dashboard-address can be reached from outside the pod: add --dashboard-auth=token, or --dashboard-auth=none to show every objective to whoever reaches it"
+                .to_owned()
+        })
     }
 }
 

@@ -5,7 +5,10 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE, VARY},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -98,11 +101,16 @@ async fn ready(State(surface): State<Surface>) -> Response {
     }
 }
 
-async fn metrics(State(surface): State<Surface>) -> Response {
-    match surface.metrics.text() {
-        Ok(text) => {
-            ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
-        }
+/// In OpenMetrics' format where that is asked for, as Prometheus does.
+async fn metrics(State(surface): State<Surface>, headers: HeaderMap) -> Response {
+    let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|accepted| accepted.to_str().ok());
+    let (format, text) = if accepted.any(|accepted| accepted.contains("application/openmetrics-text")) {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", surface.metrics.open_metrics())
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", surface.metrics.text())
+    };
+    match text {
+        Ok(text) => ([(CONTENT_TYPE, format), (VARY, "Accept")], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

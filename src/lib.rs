@@ -13,6 +13,7 @@
 //! | which of several replicas works | [`controller::leadership`] |
 //! | what people are shown of objects | [`view`], and [`dashboard`] for its pages |
 //! | who may see what of the dashboard | [`dashboard::gate`] |
+//! | what Prometheus is told | [`metrics`], of objects by [`view::reading`] |
 //! | how it all runs | [`controller`] |
 
 pub mod api;

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
-use kube::{Client, Config};
+use kube::{Client, Config, client::ClientBuilder};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -21,7 +21,7 @@ use crate::{
         gate::{Access, Gate},
     },
     http::{self, Surface},
-    metrics::Metrics,
+    metrics::{Metrics, api_calls::CountCalls},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -67,16 +67,18 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let mut config = Config::infer().await.map_err(RunError::Kubeconfig)?;
     config.read_timeout = Some(controller::READ_TIMEOUT);
     let own_namespace = config.default_namespace.clone();
-    let client = Client::try_from(config).map_err(RunError::Client)?;
+    let metrics = Arc::new(Metrics::default());
+    let client = ClientBuilder::try_from(config).map_err(RunError::Client)?;
+    let client = client.with_layer(&CountCalls(Arc::clone(&metrics))).build();
 
     let signals = Signals::default();
     stop_on_signals(&signals.shutdown)?;
-    let metrics = Arc::new(Metrics::default());
     let surface = http::router(Surface { metrics: Arc::clone(&metrics), signals: signals.clone() });
     let (address, serve) = http::listen(arguments.metrics_address, "--metrics-address", surface).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "okr-operator runs");
     let settings = settings(&arguments, own_namespace);
     let watching = controller::watch(&client, &settings, &metrics);
+    metrics.read_from(watching.readings(), settings.copied_labels.clone(), watching.catalog(&signals));
     let serve_dashboard = dashboard(&arguments, &client, &watching, &signals).await?;
     tokio::select! {
         result = controller::run(client, settings, metrics, signals, watching) => result.map_err(RunError::from),
@@ -136,6 +138,7 @@ fn settings(arguments: &RunArguments, own_namespace: String) -> Settings {
         external_account_folder: arguments.external_account_folder.clone(),
         namespaces: named(&arguments.namespaces),
         max_concurrent_syncs: arguments.max_concurrent_syncs,
+        copied_labels: arguments.copied_labels().expect("the command line has been read"),
         candidate,
     }
 }

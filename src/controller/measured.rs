@@ -447,12 +447,12 @@ fn measured(answer: bigquery::Answer) -> Outcome {
 }
 
 fn count(context: &Context, outcome: &Outcome) {
-    let reason = match outcome {
-        Outcome::Measured { .. } => Reason::Synced,
-        Outcome::DryRunPassed => Reason::NotStarted,
-        Outcome::Failed { reason, .. } => *reason,
+    let (outcome, reason) = match outcome {
+        Outcome::Measured { .. } => ("measured", Reason::Synced),
+        Outcome::DryRunPassed => ("checked", Reason::NotStarted),
+        Outcome::Failed { reason, .. } => ("failed", *reason),
     };
-    context.metrics.sync(reason.name());
+    context.metrics.sync(outcome, reason.name());
 }
 
 /// Good answers whose status the API server refused, with the uid of their object: what was paid for is not asked again

@@ -47,7 +47,10 @@ use crate::{
     bigquery,
     domain::{connection as connection_domain, judgement::Gaps},
     metrics::Metrics,
-    view::catalog::Catalog,
+    view::{
+        catalog::Catalog,
+        reading::{CopiedLabels, Reading},
+    },
 };
 
 use self::{
@@ -79,6 +82,8 @@ pub struct Settings {
     /// Where to work; empty means everywhere.
     pub namespaces: Vec<String>,
     pub max_concurrent_syncs: u16,
+    /// Which labels of objects metrics show.
+    pub copied_labels: CopiedLabels,
     /// Who is to lead; None where this process is alone.
     pub candidate: Option<Candidate>,
 }
@@ -146,7 +151,7 @@ pub struct Watching {
 pub fn watch(client: &Client, settings: &Settings, metrics: &Arc<Metrics>) -> Watching {
     let mut watches = JoinSet::new();
     let (sender, changes) = changes::channel(0);
-    let objects = Arc::new(watch_all(client, &settings.namespaces, metrics, sender, &mut watches));
+    let objects = Arc::new(watch_all(client, settings, metrics, sender, &mut watches));
     Watching { objects, watches, changes }
 }
 
@@ -155,6 +160,18 @@ impl Watching {
     pub fn catalog(&self, signals: &Signals) -> Arc<dyn Catalog> {
         let (objects, changes) = (Arc::clone(&self.objects), self.changes.clone());
         Arc::new(catalog::Shown { objects, changes, listed: signals.listed.clone() })
+    }
+
+    /// What metrics say of every key result and objective, as they are when asked for.
+    pub fn readings(&self) -> impl Fn() -> Vec<Arc<Reading>> + Send + Sync + 'static {
+        let objects = Arc::clone(&self.objects);
+        move || {
+            let reading = |_: &Key, kept: &PackedObject| Some(Arc::clone(&kept.reading));
+            let Objects { key_results, objectives, .. } = &*objects;
+            let mut readings = objectives.store.filter_map(reading);
+            readings.extend(key_results.store.filter_map(reading));
+            readings
+        }
     }
 
     /// The namespaces that hold key results or objectives, as they are when asked for.
@@ -233,20 +250,21 @@ pub async fn run(
 
 fn watch_all(
     client: &Client,
-    namespaces: &[String],
+    settings: &Settings,
     metrics: &Arc<Metrics>,
     changes: changes::Sender<u64>,
     watches: &mut JoinSet<Fatal>,
 ) -> Objects {
-    let scopes = watch::scopes(namespaces);
+    let scopes = watch::scopes(&settings.namespaces);
     let (tree, changes) = (Arc::<Tree>::default(), Arc::new(changes));
+    let labels = Arc::new(settings.copied_labels.clone());
     let objects = Objects {
-        key_results: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &tree.key_results)),
-        objectives: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &tree.objectives)),
+        key_results: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes).showing(&labels), &tree.key_results)),
+        objectives: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes).showing(&labels), &tree.objectives)),
         connections: Arc::new(Watched::new(&scopes, Store::new(&tree, &changes), &Arc::default())),
         tree,
         changes,
-        namespaces: namespaces.is_empty().then(Arc::default),
+        namespaces: settings.namespaces.is_empty().then(Arc::default),
     };
     objects.key_results.watch(client, metrics, watches);
     objects.objectives.watch(client, metrics, watches);
@@ -313,6 +331,10 @@ async fn rule(context: Arc<Context>, watches: &mut JoinSet<Fatal>, shutdown: &Ca
         fatal = ended(&mut tasks) => End::Stop(Err(fatal)),
         fatal = ended(watches) => End::Stop(Err(fatal)),
     };
+    if matches!(end, End::Deposed) {
+        // At once: whoever leads now tells of the objects.
+        context.metrics.leads(false);
+    }
     context.queue.close();
     // Also after what cannot be mended: a query left alone would run on at BigQuery, and once more after the restart.
     if matches!(end, End::Stop(_)) {

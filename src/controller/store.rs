@@ -30,6 +30,7 @@ use crate::{
         RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION,
     },
     domain::child::Child,
+    view::reading::{CopiedLabels, Reading},
 };
 
 use super::{
@@ -57,8 +58,8 @@ pub trait Keep:
 
     /// Where the objects of this kind are.
     fn watched(objects: &Objects) -> &Watched<Self>;
-    /// `json` is the same object.
-    fn keep(&self, json: &[u8]) -> Self::Kept;
+    /// `json` is the same object; `labels` are those that metrics show of it.
+    fn keep(&self, json: &[u8], labels: &CopiedLabels) -> Self::Kept;
 
     /// The objective it refers to, if any, and what it brings along.
     fn referral(&self) -> Option<Referral> {
@@ -91,7 +92,7 @@ impl Keep for BigQueryConnection {
         &objects.connections
     }
 
-    fn keep(&self, _json: &[u8]) -> Arc<Self> {
+    fn keep(&self, _json: &[u8], _labels: &CopiedLabels) -> Arc<Self> {
         Arc::new(self.clone())
     }
 }
@@ -114,9 +115,10 @@ impl Keep for OkrKeyResult {
         &objects.key_results
     }
 
-    fn keep(&self, json: &[u8]) -> PackedObject {
+    fn keep(&self, json: &[u8], labels: &CopiedLabels) -> PackedObject {
         let chosen = self.status.as_ref().and_then(|status| status.connection.as_ref());
-        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, json)
+        let reading = Reading::of_key_result(self, labels);
+        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, reading, json)
     }
 
     fn referral(&self) -> Option<Referral> {
@@ -133,9 +135,10 @@ impl Keep for OkrObjective {
         &objects.objectives
     }
 
-    fn keep(&self, json: &[u8]) -> PackedObject {
+    fn keep(&self, json: &[u8], labels: &CopiedLabels) -> PackedObject {
         let chosen = self.status.as_ref().and_then(|status| status.measured.connection.as_ref());
-        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, json)
+        let reading = Reading::of_objective(self, labels);
+        PackedObject::new(&self.metadata, self.spec.big_query.as_ref(), chosen, reading, json)
     }
 
     fn referral(&self) -> Option<Referral> {
@@ -155,11 +158,19 @@ pub struct PackedObject {
     pub reference: Reference,
     /// As the API server counts; None where it gave none.
     resource_version: Option<u64>,
+    /// What metrics say of it: every object is asked at every scrape.
+    pub reading: Arc<Reading>,
     pub packed: Packed,
 }
 
 impl PackedObject {
-    fn new(meta: &ObjectMeta, source: Option<&BigQuerySource>, chosen: Option<&ConnectionChoice>, json: &[u8]) -> Self {
+    fn new(
+        meta: &ObjectMeta,
+        source: Option<&BigQuerySource>,
+        chosen: Option<&ConnectionChoice>,
+        reading: Reading,
+        json: &[u8],
+    ) -> Self {
         Self {
             chosen_uid: chosen.map(|chosen| chosen.uid.as_str().into()),
             reference: match source {
@@ -170,6 +181,7 @@ impl PackedObject {
                 },
             },
             resource_version: resource_version(meta.resource_version.as_deref()),
+            reading: Arc::new(reading),
             packed: Packed::new(json),
         }
     }
@@ -218,6 +230,7 @@ pub struct Store<K: Keep> {
     contents: Mutex<Contents<K>>,
     tree: Arc<Tree>,
     changes: Arc<watch::Sender<u64>>,
+    labels: Arc<CopiedLabels>,
 }
 
 struct Contents<K: Keep> {
@@ -230,7 +243,12 @@ impl<K: Keep> Store<K> {
     /// An empty one, which tells `tree` of the references that its objects make, and counts every change in `changes`.
     pub fn new(tree: &Arc<Tree>, changes: &Arc<watch::Sender<u64>>) -> Self {
         let contents = Mutex::new(Contents { objects: HashMap::new(), ahead: HashMap::new() });
-        Self { contents, tree: Arc::clone(tree), changes: Arc::clone(changes) }
+        Self { contents, tree: Arc::clone(tree), changes: Arc::clone(changes), labels: Arc::default() }
+    }
+
+    /// The same, of whose objects metrics show `labels`.
+    pub fn showing(self, labels: &Arc<CopiedLabels>) -> Self {
+        Self { labels: Arc::clone(labels), ..self }
     }
 
     /// The object; None where it is gone or unreadable.
@@ -263,7 +281,7 @@ impl<K: Keep> Store<K> {
         }
         match arrived.read() {
             Ok((object, json)) => {
-                let kept = object.keep(json.as_bytes());
+                let kept = object.keep(json.as_bytes(), &self.labels);
                 let mut contents = lock(&self.contents);
                 // A write may have come in between.
                 if contents.knows(&key, version) {
@@ -295,7 +313,7 @@ impl<K: Keep> Store<K> {
     pub fn advance(&self, key: &Key, object: &K) {
         let version = resource_version(object.meta().resource_version.as_deref());
         let (Some(version), Ok(json)) = (version, serde_json::to_vec(object)) else { return };
-        let kept = object.keep(&json);
+        let kept = object.keep(&json, &self.labels);
         let mut contents = lock(&self.contents);
         // It may be gone meanwhile, or there may be another of its name.
         if contents.objects.get(key).and_then(Kept::resource_version).is_some_and(|shown| shown < version) {

@@ -127,6 +127,7 @@ impl Follow {
     /// Ends with a failure that waiting does not mend.
     async fn run<K: Keep>(self, api: Api<Arrived<K>>, watched: &Watched<K>) -> Fatal {
         let kind = kind_name::<K>();
+        self.metrics.watches(kind);
         let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
         let mut failure = Failure::default();
         let mut listing = HashSet::new();

@@ -11,6 +11,7 @@
 //! | which connections are there? | [`connections`] |
 //! | whose objects may somebody see? | [`Visible`] |
 //! | everything about one object? | [`detail`], [`chart`] |
+//! | what do metrics say of it? | [`reading`] |
 //! | how is it said in words? | [`words`] |
 
 pub mod brief;
@@ -19,6 +20,7 @@ pub mod chart;
 pub mod connections;
 pub mod detail;
 pub mod overview;
+pub mod reading;
 pub mod row;
 pub mod standing;
 mod visible;

@@ -24,6 +24,7 @@ pub async fn rows(world: &mut World) -> Vec<Row> {
     rows.push(memory_row(&started, MANY, 24, Some(64.0)));
     world.start_cpu = Some(Duration::from_secs_f64(started.cpu_seconds));
     rows.push(first_page(&many).await);
+    rows.push(scrape(&many).await);
     progress("raising the history to 120 points");
     many.write(crate::now(), 120).await;
     rows.push(memory_row(&start(world, &many).await, MANY, 120, Some(128.0)));
@@ -117,6 +118,45 @@ async fn first_page(fleet: &Fleet) -> Row {
             after.peak
         ),
         met: Some(longest <= Duration::from_millis(300) && size <= 200_000),
+    }
+}
+
+/// Enough for the clock of CPU time, which ticks every 10 ms.
+const SCRAPES: u32 = 20;
+
+/// Prometheus asks twice a minute for as long as the operator runs.
+async fn scrape(fleet: &Fleet) -> Row {
+    let operator = Process::start(&fleet.namespace, &[]);
+    operator.until_idle().await;
+    let (before, cpu_before) = (operator.memory(), operator.cpu());
+    let client = reqwest::Client::new();
+    let (mut longest, mut size, mut series) = (Duration::ZERO, 0, 0);
+    for _ in 0..SCRAPES {
+        let request = client.get(format!("http://{}/metrics", operator.address));
+        let request = request.header("Accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
+        let asked = Instant::now();
+        let text = request.send().await.expect("the metrics are served").text().await.expect("a text");
+        longest = longest.max(asked.elapsed());
+        size = text.len();
+        series = text.lines().filter(|line| line.starts_with("okr_key_result_")).count();
+    }
+    let (after, cpu) = (operator.memory(), (operator.cpu() - cpu_before) / SCRAPES);
+    operator.stop().await;
+    assert_eq!(series, MANY * 6, "every key result has its six series");
+    Row {
+        what: "a scrape of the metrics",
+        conditions: "10,000 key results with 24 points of history and six series each; the longest of 20 scrapes in OpenMetrics' format, until the last byte, and the CPU time of each on average; memory before and after them, and at most".to_owned(),
+        target: "100 ms",
+        measured: format!(
+            "{} ms, {} ms of CPU time, {} kB; {:.0} MiB before, {:.0} MiB after (most: {:.0} MiB)",
+            longest.as_millis(),
+            cpu.as_millis(),
+            size / 1000,
+            before.now,
+            after.now,
+            after.peak
+        ),
+        met: Some(longest <= Duration::from_millis(100)),
     }
 }
 

@@ -26,7 +26,7 @@ pub fn knows(flag: &str) -> bool {
 /// A running operator. It is killed when dropped.
 pub struct Process {
     child: Child,
-    address: String,
+    pub address: String,
     /// Where its dashboard is.
     pub dashboard: String,
     pub started: Instant,
@@ -110,7 +110,7 @@ impl Process {
 
     /// How many queries gave a value.
     pub async fn synced(&self) -> f64 {
-        self.metric("okr_operator_syncs_total{reason=\"Synced\"}").await
+        self.metric("okr_operator_syncs_total{outcome=\"measured\",reason=\"Synced\"}").await
     }
 
     /// How many statuses of key results it wrote.

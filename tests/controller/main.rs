@@ -7,6 +7,7 @@ mod connections;
 mod examples;
 mod failures;
 mod identities;
+mod metrics;
 mod objectives;
 mod process;
 mod races;

@@ -29,7 +29,7 @@ use okr_operator::{
     controller::{self, Fatal, Settings, Signals},
     domain::{judgement::Gaps, number::integer},
     metrics::Metrics,
-    view::catalog::Catalog,
+    view::{catalog::Catalog, reading::CopiedLabels},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -289,6 +289,7 @@ impl Sandbox {
             external_account_folder: None,
             namespaces: vec![self.namespace.clone()],
             max_concurrent_syncs: 32,
+            copied_labels: CopiedLabels::default(),
             candidate: None,
         };
         change(&mut settings);
@@ -297,6 +298,7 @@ impl Sandbox {
         let shutdown = signals.shutdown.clone();
         let watching = controller::watch(&client, &settings, &metrics);
         let catalog = watching.catalog(&signals);
+        metrics.read_from(watching.readings(), settings.copied_labels.clone(), Arc::clone(&catalog));
         let run = controller::run(client, settings, Arc::clone(&metrics), signals, watching);
         Operator { metrics, catalog, shutdown, task: tokio::spawn(run) }
     }
