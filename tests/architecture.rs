@@ -178,7 +178,14 @@ fn only_one_module_writes_to_the_api_server() {
     ];
     // To create a review is to ask a question: the API server answers it and keeps nothing. It may create nothing else.
     let reviews = root().join("src/dashboard/reviews.rs");
-    let asks = |path: &Path, write: &str| *path == *reviews && write == "create";
+    let doctor = root().join("src/plugin/doctor.rs");
+    // The plugin acts for the person at the terminal, and writes the annotation that asks for a sync.
+    let refresh = root().join("src/plugin/refresh.rs");
+    let asks = |path: &Path, write: &str| match write {
+        "create" => *path == *reviews || *path == *doctor,
+        "patch_metadata" => *path == *refresh,
+        _ => false,
+    };
     let mut found = Vec::new();
     for (path, text) in code("").iter().filter(|(path, _)| !path.ends_with("src/controller/apply.rs")) {
         for write in writes.into_iter().filter(|write| !asks(path, write)) {
@@ -197,6 +204,10 @@ fn only_one_module_writes_to_the_api_server() {
     let of_reviews = |line: &&str| line.contains("&TokenReview {") || line.contains("&SubjectAccessReview {");
     assert_eq!(text.matches(".create(").count(), 1, "one place asks");
     assert!(asked.len() == 2 && asked.iter().all(of_reviews), "only reviews are asked: {asked:?}");
+    let text = std::fs::read_to_string(doctor).unwrap();
+    assert_eq!((text.matches(".create(").count(), text.matches("&review)").count()), (2, 2), "only reviews are asked");
+    let text = std::fs::read_to_string(refresh).unwrap();
+    assert_eq!((text.matches(".patch_metadata(").count(), text.matches("{REFRESH_ANNOTATION: token}").count()), (1, 1));
     let apply = std::fs::read_to_string(root().join("src/controller/apply.rs")).unwrap();
     assert!(apply.contains(".replace_subresource(\"status\""), "a status is replaced whole");
     assert!(!apply.contains(".patch"), "a status is replaced whole");

@@ -140,8 +140,7 @@ impl Cluster {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        let mut parameters = ListParams::default();
-        parameters.label_selector = selector.map(str::to_owned);
+        let parameters = selector.map_or_else(ListParams::default, |selector| ListParams::default().labels(selector));
         let request = kube::core::Request::new(K::url_path(&(), scope)).list(&parameters);
         let call = async { self.client.request::<List>(request.map_err(kube::Error::BuildRequest)?).await };
         Ok(Listed::new(self.ask::<K, _>("list", scope, call).await?.items))
@@ -154,11 +153,12 @@ impl Cluster {
             self.list::<OkrKeyResult>(scope, selector),
             self.list::<BigQueryConnection>(scope, None),
         );
+        let (objectives, key_results) = (objectives?, key_results?);
         let connections = match connections {
             Err(ClusterError::Forbidden { .. }) => Listed::default(),
             other => other?,
         };
-        Ok(Objects { objectives: objectives?, key_results: key_results?, connections })
+        Ok(Objects { objectives, key_results, connections })
     }
 }
 
@@ -181,8 +181,8 @@ struct Listed {
 
 impl Listed {
     fn new(items: Vec<Box<RawValue>>) -> Self {
-        let place = |(index, item): (usize, &Box<RawValue>)| Some((named(item.get().as_bytes())?, index));
-        let places = items.iter().enumerate().filter_map(place).collect();
+        let named = items.iter().map(|item| named(item.get().as_bytes())).enumerate();
+        let places = named.filter_map(|(index, name)| Some((name?, index))).collect();
         Self { items, places }
     }
 

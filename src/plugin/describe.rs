@@ -294,7 +294,8 @@ impl Lines {
         self.text.push_str(&format!("\n{}\n", self.paint.styled(paint::BOLD, &format!("{name}:"))));
     }
 
-    fn table(&mut self, columns: Vec<Column>) {
+    fn table(&mut self, mut columns: Vec<Column>) {
+        columns.retain(Column::says_anything);
         let narrower = Paint { width: self.paint.width.map(|width| width - 2), ..self.paint };
         for line in table(columns, narrower).lines() {
             self.text.push_str(&format!("  {line}\n"));

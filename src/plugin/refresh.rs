@@ -212,11 +212,10 @@ async fn refresh<K: Refreshed>(
 fn end(status: &MeasuredStatus, token: &str) -> Option<End> {
     let Condition { status: truth, reason, message, .. } =
         status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
-    if status.last_handled_refresh.as_deref() != Some(token) {
-        let rests = sends_nothing(reason);
-        return rests.then(|| End::AtRest { reason: reason.clone(), message: message.clone() });
+    if sends_nothing(reason) {
+        return Some(End::AtRest { reason: reason.clone(), message: message.clone() });
     }
-    Some(match truth.as_str() {
+    (status.last_handled_refresh.as_deref() == Some(token)).then(|| match truth.as_str() {
         "True" => End::Synced { value: status.value.clone(), okr_status: status.okr_status },
         _ => End::Failed { reason: reason.clone(), message: message.clone() },
     })

@@ -106,9 +106,11 @@ fn fit(columns: &mut Vec<Column>, widths: &mut Vec<usize>, room: usize) {
         let spare =
             (0..columns.len()).filter(|&index| columns[index].spare > 0).max_by_key(|&index| columns[index].spare);
         let Some(spare) = spare else {
-            // Nothing can be spared: lines are longer than the terminal.
-            for (column, width) in columns.iter().zip(widths) {
-                *width = (*width).min(column.least.max(1));
+            // Nothing can be spared: what there is becomes short.
+            for _ in 0..excess {
+                if let Some(widest) = widths.iter_mut().max() {
+                    *widest = (*widest - 1).max(1);
+                }
             }
             return;
         };

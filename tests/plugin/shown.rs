@@ -20,7 +20,7 @@ async fn world(prefix: &str) -> Sandbox {
         .await;
     sandbox.apply::<OkrKeyResult>("leads", checked_in("grow", 30)).await;
     sandbox.apply::<OkrKeyResult>("partners", checked_in("grow", 90)).await;
-    let lost = json!({"measure": {"reach": {"target": 10}}, "bigQuery": {"query": "SELECT 1", "connectionRef": {"name": "none"}}});
+    let lost = json!({"measure": {"reach": {"target": 10}}, "period": period(-50, 50), "bigQuery": {"query": "SELECT 1", "connectionRef": {"name": "none"}}});
     sandbox.apply::<OkrKeyResult>("lost", lost).await;
     sandbox
         .await_objective("grow", "has 60 %", |status| status.measured.progress_percent.as_deref() == Some("60"))
@@ -85,7 +85,7 @@ async fn a_description_says_why() {
     assert_eq!((run.code, run.err.as_str()), (0, ""), "{}", run.out);
     for part in [
         "50 − 30 = 20 percentage points",
-        "30 % progress, where 50 % is expected",
+        "30 % is done, where 50 % is expected",
         "Source:      entered by people",
         "ConnectionNotFound",
         "leads",

@@ -21,7 +21,7 @@ async fn a_refresh_waits_and_its_exit_code_says_what_came_of_it() {
     sandbox.connect("warehouse", &stub.endpoint()).await;
     let _operator = sandbox.operator();
     let reach = |query: &str| json!({"measure": {"reach": {"target": 5000}}, "period": period(-50, 50), "bigQuery": {"query": query}});
-    sandbox.apply::<OkrKeyResult>("good", reach("SELECT 1")).await;
+    sandbox.apply::<OkrKeyResult>("good", reach("SELECT total FROM leads")).await;
     sandbox.apply::<OkrKeyResult>("manual", checked_in("grow", 30)).await;
     sandbox.await_reason("good", "Synced").await;
     sandbox.await_reason("manual", "Manual").await;
@@ -50,7 +50,7 @@ async fn a_refresh_that_nobody_serves_is_told_in_time() {
 async fn a_doctor_names_what_is_wrong() {
     let sandbox = sandbox("doctor").await;
     let stub = Stub::start().await;
-    stub.otherwise(Reply::error(403, "accessDenied", "Permission bigquery.jobs.create denied"));
+    stub.on("SELECT 1", Reply::error(403, "accessDenied", "Permission bigquery.jobs.create denied"));
     sandbox.connect("warehouse", &stub.endpoint()).await;
     let _operator = sandbox.operator();
     sandbox.await_connection("warehouse", "PermissionDenied").await;
