@@ -44,7 +44,8 @@ impl Manifest {
     }
 }
 
-fn without_nulls(value: serde_json::Value) -> serde_json::Value {
+/// The API server takes a null for a field that is not there.
+pub fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     match value {
         serde_json::Value::Object(object) => object
             .into_iter()

@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{
+    manifest::without_nulls,
     schema::{Problem, value_place},
     words,
     yaml::{Data, Entry, Node, Place},
@@ -54,7 +55,7 @@ pub fn check(root: &Node) -> Vec<Problem> {
         }
     }
     if problems.is_empty()
-        && let Err(error) = serde_json::from_value::<ObjectMeta>(metadata.json())
+        && let Err(error) = serde_json::from_value::<ObjectMeta>(without_nulls(metadata.json()))
     {
         problems.push(Problem::new("metadata", entry.place, format!("has a field of another type: {error}")));
     }
@@ -88,7 +89,6 @@ fn check_field(field: &Entry, place: Place, problems: &mut Vec<Problem>) {
                 "name" if !text.is_empty() => subdomain(text),
                 "generateName" if !text.is_empty() => subdomain(text.trim_end_matches(['-', '.'])),
                 "namespace" if !text.is_empty() => label(text),
-                "resourceVersion" if !text.is_empty() => Some("is set by the API server alone: remove it".to_owned()),
                 _ => None,
             };
             if let Some(message) = wrong {
@@ -129,14 +129,17 @@ fn check_field(field: &Entry, place: Place, problems: &mut Vec<Problem>) {
         "finalizers" => {
             for (index, item) in value.items().iter().enumerate() {
                 let wrong = item.text().map_or(Some("must be text".to_owned()), qualified);
-                let message = match item.text() {
-                    Some(text) if wrong.is_none() && !text.contains('/') => {
-                        Some("must be a name with a domain, such as example.com/finalizer".to_owned())
-                    }
-                    _ => wrong,
-                };
-                if let Some(message) = message {
+                if let Some(message) = wrong {
                     say(&format!("{path}[{index}]"), item.place, message);
+                }
+            }
+        }
+        "ownerReferences" => {
+            for (index, item) in value.items().iter().enumerate() {
+                for name in ["apiVersion", "kind", "name", "uid"] {
+                    if item.get(name).and_then(Node::text).is_none_or(str::is_empty) {
+                        say(&format!("{path}[{index}].{name}"), item.place, "is missing: write it".to_owned());
+                    }
                 }
             }
         }

@@ -108,7 +108,7 @@ impl Report {
 
 /// The rules, and what was read so far.
 pub struct Checker {
-    kinds: Kinds,
+    kinds: &'static Kinds,
     default_namespace: String,
     manifests: Vec<Manifest>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
@@ -149,7 +149,7 @@ fn summarise(report: &Report) -> io::Result<()> {
 impl Checker {
     pub fn new(default_namespace: &str) -> Self {
         Self {
-            kinds: Kinds::compile(),
+            kinds: Kinds::compiled(),
             default_namespace: default_namespace.to_owned(),
             manifests: Vec::new(),
             namespaces: BTreeMap::new(),
@@ -224,7 +224,7 @@ impl Checker {
     }
 
     fn document(&mut self, file: &str, root: Node) {
-        let found = manifest::find(&root, &self.kinds);
+        let found = manifest::find(&root, self.kinds);
         let kind = match found {
             Found::Ours(kind) => kind,
             Found::Other(kind) => {

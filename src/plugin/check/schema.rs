@@ -3,7 +3,7 @@
 //! The one source is [`crd::all`], as for the API server. Types, lengths, ranges, formats, lists and unknown fields are
 //! looked at here, in the way of apiextensions-apiserver; the rules in CEL are kube-cel's.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::LazyLock};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -50,7 +50,12 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    pub fn compile() -> Self {
+    pub fn compiled() -> &'static Self {
+        static KINDS: LazyLock<Kinds> = LazyLock::new(Kinds::compile);
+        &KINDS
+    }
+
+    fn compile() -> Self {
         let all = crd::all().into_iter().filter_map(|crd| {
             let version = crd.spec.versions.first()?;
             let schema = version.schema.as_ref()?.open_api_v3_schema.clone()?;
@@ -104,6 +109,10 @@ fn follows(error: &ValidationError, problems: &[Problem]) -> bool {
         if !below.starts_with(['.', '[']) && !error.field_path.is_empty() {
             return false;
         }
+        // Of a list: an item that is there twice.
+        if below.starts_with('[') && below.ends_with(']') {
+            return true;
+        }
         let mut steps = below.split(['.', '[', ']']).filter(|step| !step.is_empty());
         let is_mentioned = |name: &str| error.rule.contains(&format!(".{name}"));
         let is_direct = below.matches(['.', '[']).count() <= 1;
@@ -122,7 +131,8 @@ fn of_rule(error: &ValidationError, root: &Node, kind: &Kind) -> Problem {
         _ => format!("the rule {} cannot be applied: {}", error.rule, error.message),
     };
     // The field that the sentence begins with is the one to change.
-    let words = message.split(|c: char| !c.is_alphanumeric()).find_map(|word| node?.entry(word));
+    let choice = message.starts_with("set exactly one of");
+    let words = message.split(|c: char| !c.is_alphanumeric()).find_map(|word| node?.entry(word)).filter(|_| !choice);
     if let Some(entry) = words {
         place = value_place(entry);
         field = if field.is_empty() { entry.key.clone() } else { format!("{field}.{}", entry.key) };

@@ -139,6 +139,7 @@ impl Node {
 pub fn read(text: &str, lines_before: usize) -> Result<Option<Document>, Unreadable> {
     let mut options = granit_parser::Options::default();
     options.simple_key_max_lookahead = LONGEST_KEY;
+    options.set_emit_comments(false);
     let mut reader = Reader {
         parser: Parser::new_from_str_with_options(text, options),
         anchors: HashMap::new(),
