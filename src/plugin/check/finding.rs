@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::yaml::Place;
+use super::{Report, run, yaml::Place};
 
 /// One thing that is wrong with a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,16 +57,21 @@ impl Finding {
 pub enum Format {
     /// path:line:column: kind/name: sentence
     Text,
-    /// A list of findings with their fields.
+    /// A list of findings with their fields; with --run a mapping of findings and runs.
     Json,
     /// Workflow commands of GitHub Actions, which show the findings beside the changed lines.
     Github,
 }
 
 /// Writes the findings to standard output. Whoever reads it may stop early.
-pub fn write(findings: &[Finding], format: Format, coloured: bool) -> io::Result<()> {
+pub fn write(report: &Report, format: Format, coloured: bool, with_runs: bool) -> io::Result<()> {
+    let Report { findings, ran, .. } = report;
     let mut out = io::BufWriter::new(io::stdout().lock());
     match format {
+        Format::Json if with_runs => {
+            serde_json::to_writer_pretty(&mut out, &serde_json::json!({"findings": findings, "runs": ran}))?;
+            writeln!(out)?;
+        }
         Format::Json => {
             serde_json::to_writer_pretty(&mut out, findings)?;
             writeln!(out)?;
@@ -90,6 +95,11 @@ pub fn write(findings: &[Finding], format: Format, coloured: bool) -> io::Result
                 let message = data(&finding.sentence());
                 writeln!(out, "::{level} file={file},line={line},col={column},title={title}::{message}")?;
             }
+        }
+    }
+    if format != Format::Json {
+        for line in ran.iter().flat_map(run::lines) {
+            writeln!(out, "{line}")?;
         }
     }
     out.flush()

@@ -10,6 +10,7 @@
 //! | `meaning` | what the operator cannot work with: time zones, queries, parameters |
 //! | `references` | what the checked objects say of one another |
 //! | `words` | what people usually write, and what to write instead |
+//! | `run` | BigQuery, asked as the operator would |
 //! | `finding` | a finding, and the forms in which findings are written |
 
 use std::{
@@ -25,6 +26,7 @@ mod manifest;
 mod meaning;
 mod metadata;
 mod references;
+mod run;
 mod schema;
 mod source;
 mod words;
@@ -32,6 +34,9 @@ mod yaml;
 
 pub use finding::{By, Finding, Format};
 
+pub use run::{Ran, Run, RunArguments};
+
+use k8s_openapi::api::core::v1::Secret;
 use manifest::{Found, Manifest};
 use schema::{Kinds, Problem};
 use yaml::{Node, Place};
@@ -52,6 +57,8 @@ pub struct CheckArguments {
     /// How findings are written.
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Format,
+    #[command(flatten)]
+    pub run: RunArguments,
     #[arg(long, env = "NO_COLOR", hide = true, default_value = "")]
     pub no_color: String,
 }
@@ -78,6 +85,12 @@ A step of GitHub Actions, which shows each finding beside its line:
 
   - run: kubectl-okr check -R -f okrs -o github
 
+With --run the queries are sent too, each after its free dry run, and what the operator would write is shown. The
+connection is taken from the files, or from --project:
+
+  kubectl okr check -f okrs --run=dry
+  kubectl okr check -f okrs --run --project=my-project --location=EU
+
 Templates of Helm are checked once they are rendered:
 
   helm template ./chart | kubectl okr check -f -";
@@ -92,17 +105,16 @@ pub struct Report {
     pub left_alone: BTreeMap<String, usize>,
     /// What could not be checked, and why.
     pub unchecked: Vec<String>,
+    /// What came of the queries.
+    pub ran: Vec<Ran>,
 }
 
 impl Report {
     pub fn verdict(&self) -> Verdict {
-        if !self.unchecked.is_empty() {
-            Verdict::CouldNotCheck
-        } else if self.findings.is_empty() {
-            Verdict::Fine
-        } else {
-            Verdict::Findings
-        }
+        let unchecked = (!self.unchecked.is_empty()).then_some(Verdict::CouldNotCheck);
+        let findings = (!self.findings.is_empty()).then_some(Verdict::Findings);
+        let ran = self.ran.iter().map(|ran| ran.verdict);
+        ran.chain(unchecked).chain(findings).max().unwrap_or(Verdict::Fine)
     }
 }
 
@@ -112,6 +124,7 @@ pub struct Checker {
     default_namespace: String,
     manifests: Vec<Manifest>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    secrets: BTreeMap<(String, String), Secret>,
     report: Report,
 }
 
@@ -123,10 +136,10 @@ pub fn main(arguments: &CheckArguments) -> Verdict {
             Err(why) => checker.report.unchecked.push(format!("{} {why}", source.name)),
         }
     }
-    let report = checker.finish();
+    let report = checker.finish_with(&arguments.run);
     let coloured = io::stdout().is_terminal() && arguments.no_color.is_empty();
     // Whoever reads along may have seen enough: a closed pipe changes no verdict.
-    let _ = finding::write(&report.findings, arguments.output, coloured);
+    let _ = finding::write(&report, arguments.output, coloured, arguments.run.run.is_some());
     let _ = summarise(&report);
     report.verdict()
 }
@@ -153,6 +166,7 @@ impl Checker {
             default_namespace: default_namespace.to_owned(),
             manifests: Vec::new(),
             namespaces: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             report: Report::default(),
         }
     }
@@ -191,12 +205,21 @@ impl Checker {
     }
 
     /// Checks what the objects say of one another, and ends.
-    pub fn finish(self) -> Report {
-        self.finish_with(|_| ())
+    pub fn finish(mut self) -> Report {
+        self.compare();
+        self.report
     }
 
-    /// The same; `look` is shown the objects first.
-    fn finish_with(mut self, look: impl FnOnce(&[Manifest])) -> Report {
+    /// The same, and runs the queries if that is asked for.
+    pub fn finish_with(mut self, arguments: &RunArguments) -> Report {
+        self.compare();
+        if arguments.run.is_some() {
+            self.report.ran = run::run(&self.manifests, &self.secrets, arguments);
+        }
+        self.report
+    }
+
+    fn compare(&mut self) {
         let mut first: HashMap<(&str, &str, &str), &Manifest> = HashMap::new();
         let mut said = Vec::new();
         for manifest in self.manifests.iter().filter(|manifest| !manifest.name.is_empty()) {
@@ -215,8 +238,6 @@ impl Checker {
             said.into_iter().map(|(manifest, problem, by)| finding_of(&manifest.file, &manifest.title(), problem, by));
         self.report.findings.extend(found.collect::<Vec<_>>());
         self.report.findings.sort_by(|one, other| (&one.file, one.place()).cmp(&(&other.file, other.place())));
-        look(&self.manifests);
-        self.report
     }
 
     fn say(&mut self, file: &str, object: &str, problem: Problem, by: By) {
@@ -229,6 +250,7 @@ impl Checker {
             Found::Ours(kind) => kind,
             Found::Other(kind) => {
                 self.note_namespace(&root);
+                self.note_secret(&root);
                 *self.report.left_alone.entry(kind).or_default() += 1;
                 return;
             }
@@ -278,6 +300,20 @@ impl Checker {
             labels.iter().filter_map(|entry| Some((entry.key.clone(), entry.value.text()?.to_owned()))).collect();
         labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
         self.namespaces.insert(name.to_owned(), labels);
+    }
+}
+
+impl Checker {
+    /// A connection's key may be among the files.
+    fn note_secret(&mut self, root: &Node) {
+        if root.get("kind").and_then(Node::text) != Some("Secret") {
+            return;
+        }
+        if let Ok(secret) = serde_json::from_value::<Secret>(manifest::without_nulls(root.json())) {
+            let namespace = secret.metadata.namespace.clone().unwrap_or_else(|| self.default_namespace.clone());
+            let name = secret.metadata.name.clone().unwrap_or_default();
+            self.secrets.insert((namespace, name), secret);
+        }
     }
 }
 
