@@ -1,11 +1,14 @@
 //! `kubectl okr check` as people run it: each mistake of `tests/check/mistakes` gets the sentence that stands beside it.
 
+mod support;
+
 use std::{
     path::Path,
     process::{Command, Output, Stdio},
 };
 
 use okr_operator::plugin::check::{Checker, Finding, Report};
+use support::bigquery_stub::{Reply, Stub};
 
 /// Before the words that a finding on this line has.
 const MARK: &str = " # <- ";
@@ -205,4 +208,105 @@ fn standard_input_is_read_and_a_closed_pipe_is_no_panic() {
     let (code, _, aside) = said(child.wait_with_output().unwrap());
     assert_eq!(code, 1, "{aside}");
     assert!(!aside.contains("panicked"), "{aside}");
+}
+
+/// A connection to the stub, and a key result for each query.
+fn manifests(stub: &Stub, queries: &[&str]) -> String {
+    let connection = format!(
+        "apiVersion: okr-operator.dev/v1alpha1
+kind: BigQueryConnection
+metadata: {{name: stub}}
+spec: {{projectId: demo, endpoint: \"{}\", credentials: {{none: {{}}}}, limits: {{maximumBytesBilled: 1M}}}}
+",
+        stub.endpoint()
+    );
+    let key_result = |(index, query): (usize, &&str)| {
+        format!(
+            "---
+apiVersion: okr-operator.dev/v1alpha1
+kind: OkrKeyResult
+metadata: {{name: n{index}}}
+spec:
+  measure: {{stayBelow: {{target: 10}}}}
+  bigQuery: {{query: \"{query}\"}}
+"
+        )
+    };
+    connection + &queries.iter().enumerate().map(key_result).collect::<String>()
+}
+
+async fn run_with(stub: &Stub, queries: &[&str], arguments: &[&str]) -> (i32, String, String) {
+    let folder = folder(&format!("run-{}", stub.host().replace(':', "-")));
+    let path = folder.join("run.yaml");
+    std::fs::write(&path, manifests(stub, queries)).unwrap();
+    let mut command = kubectl_okr(&["-f", path.to_str().unwrap()]);
+    command.args(arguments).env_remove("GOOGLE_APPLICATION_CREDENTIALS").env("HOME", &folder);
+    said(tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_shows_what_the_operator_would_write() {
+    let stub = Stub::start().await;
+    stub.on("SELECT 7", Reply::number("INT64", "7").bytes(1000));
+    let (code, out, aside) = run_with(&stub, &["SELECT 7"], &["--run"]).await;
+    assert_eq!(code, 0, "{out}{aside}");
+    for words in [
+        "OkrKeyResult/n0: Synced: The last query gave a value.",
+        "status OnTrack, value 7, target below 10, progress 100 %, read 1000 bytes in",
+        "7 is below 10: OnTrack.",
+    ] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    assert_eq!((stub.count("jobs.insert"), stub.count("jobs.query")), (1, 1), "the dry run comes first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_sends_no_query() {
+    let stub = Stub::start().await;
+    stub.on("SELECT 7", Reply::number("INT64", "7").bytes(1000));
+    let (code, out, aside) = run_with(&stub, &["SELECT 7"], &["--run=dry"]).await;
+    assert_eq!(code, 0, "{out}{aside}");
+    assert!(out.contains("DryRunPassed: The query would do.\n  it would read 1000 bytes"), "{out}");
+    assert_eq!(stub.count("jobs.query"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_would_not_do_is_a_finding_in_the_operators_words() {
+    let stub = Stub::start().await;
+    stub.on("SELECT 1", Reply::number("INT64", "1").bytes(2_000_000));
+    stub.on("SELECT x", Reply::error(400, "invalidQuery", "Unrecognized name: x at [1:8]"));
+    stub.on("SELECT n", Reply::null("INT64"));
+    let (code, out, aside) = run_with(&stub, &["SELECT 1", "SELECT x", "SELECT n"], &["--run", "-o", "json"]).await;
+    assert_eq!(code, 1, "{out}{aside}");
+    let said: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let reasons: Vec<&str> =
+        said["runs"].as_array().unwrap().iter().map(|run| run["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["OverByteLimit", "QueryInvalid", "NullValue"]);
+    assert!(out.contains("Unrecognized name: x"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_credentials_go_where_the_command_line_says() {
+    let stub = Stub::start().await;
+    let file = folder("credentials").join("user.json");
+    let user = r#"{"type": "authorized_user", "client_id": "a", "client_secret": "s3cret", "refresh_token": "s3cret"}"#;
+    std::fs::write(&file, user).unwrap();
+    let text = manifests(&stub, &["SELECT 7"]).replace("{none: {}}", "{workloadIdentity: {}}");
+    let path = folder("credentials-run").join("run.yaml");
+    std::fs::write(&path, text).unwrap();
+    let arguments = ["-f", path.to_str().unwrap(), "--run", "--credentials", file.to_str().unwrap()];
+    let mut command = kubectl_okr(&arguments);
+    let (code, out, aside) = said(tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap());
+    assert_eq!(code, 2, "{out}{aside}");
+    assert!(out.contains("EndpointNotAllowed") && out.contains("gets none of your credentials"), "{out}");
+    assert!(!format!("{out}{aside}").contains("s3cret"));
+    assert!(stub.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_credentials_it_says_how_to_get_some() {
+    let stub = Stub::start().await;
+    let (code, out, aside) = run_with(&stub, &["SELECT 7"], &["--run", "--project=p"]).await;
+    assert_eq!(code, 2, "{out}{aside}");
+    assert!(out.contains("run gcloud auth application-default login, or give --credentials=FILE"), "{out}");
 }

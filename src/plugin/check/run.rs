@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{
-        BigQueryConnection, BigQueryConnectionSpec, Credentials, ExternalAccount, Impersonate, MeasuredStatus,
-        NoCredentials, OkrKeyResult, OkrObjective, ServiceAccountKey, WorkloadIdentity,
+        BigQueryConnection, BigQueryConnectionSpec, BigQuerySource, Credentials, ExternalAccount, Impersonate,
+        MeasuredStatus, NoCredentials, OkrKeyResult, OkrObjective, ServiceAccountKey, WorkloadIdentity,
     },
     bigquery::{self, TokenSource},
     clock,
@@ -20,6 +20,7 @@ use crate::{
         Measured, Reason,
         choice::{self, NoConnection, Seeker},
         conditions::{self, READY},
+        connection::{ConnectionReason, Verdict as Refused},
         judgement::Gaps,
         measured::{NotMeasured, Source},
         number,
@@ -58,7 +59,7 @@ pub struct RunArguments {
     pub endpoint: Option<String>,
     /// A service account's key, or the file that gcloud auth application-default login makes. Default: the Secret among
     /// the files that the connection names, then gcloud's own file.
-    #[arg(long, env = "GOOGLE_APPLICATION_CREDENTIALS", value_name = "FILE")]
+    #[arg(long, env = "GOOGLE_APPLICATION_CREDENTIALS", hide_env_values = true, value_name = "FILE")]
     pub credentials: Option<PathBuf>,
 }
 
@@ -247,7 +248,7 @@ impl Runner<'_> {
     fn choose<'a>(
         &'a self,
         measured: &Measured<'_>,
-        source: &crate::api::BigQuerySource,
+        source: &BigQuerySource,
     ) -> Result<&'a BigQueryConnection, NoConnection> {
         let all: Vec<&BigQueryConnection> = self.connections.iter().collect();
         if self.arguments.project.is_some()
@@ -293,8 +294,7 @@ impl Runner<'_> {
             let message = format!(
                 "spec.endpoint {text} gets none of your credentials unless you name it: add --endpoint={text}."
             );
-            let reason = crate::domain::connection::ConnectionReason::EndpointNotAllowed;
-            if is_trusted { Ok(()) } else { Err(Refused::new(reason, message)) }
+            if is_trusted { Ok(()) } else { Err(Refused::new(ConnectionReason::EndpointNotAllowed, message)) }
         })?;
         let tokens = TokenSource::new(self.credentials(connection)?, exchange::scopes(&spec.scopes));
         let tokens = match &spec.impersonate {
@@ -340,10 +340,8 @@ impl Runner<'_> {
     }
 }
 
-type Refused = crate::domain::connection::Verdict;
-
 fn invalid(message: String) -> Refused {
-    Refused::new(crate::domain::connection::ConnectionReason::CredentialsInvalid, message)
+    Refused::new(ConnectionReason::CredentialsInvalid, message)
 }
 
 /// A key of a service account or what gcloud keeps for a person.
@@ -387,8 +385,8 @@ pub fn lines(ran: &Ran) -> Vec<String> {
         if let Some(okr_status) = status.okr_status {
             facts.push(format!("status {}", okr_status.name()));
         }
-        let target = status.target_text.as_ref().map(|target| format!(" of {target}")).unwrap_or_default();
-        facts.extend(status.value.as_ref().map(|value| format!("value {value}{target}")));
+        facts.extend(status.value.as_ref().map(|value| format!("value {value}")));
+        facts.extend(status.target_text.as_ref().map(|target| format!("target {target}")));
         facts.extend(status.progress_percent.as_ref().map(|percent| format!("progress {percent} %")));
         facts.extend(status.expected_progress_percent.as_ref().map(|percent| format!("expected {percent} %")));
         if let Some(query) = &status.last_query {

@@ -143,6 +143,9 @@ fn written(sign: &str, number: &str) -> Option<String> {
 /// Which of points and commas part thousands: the last one does not, unless three digits follow a comma.
 fn split_number(number: &str) -> Option<(String, String)> {
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    if digits(number).is_empty() {
+        return None;
+    }
     let last = number.rfind(['.', ',']);
     let (whole, fraction) = match last {
         None => (digits(number), String::new()),
