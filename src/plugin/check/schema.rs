@@ -3,12 +3,16 @@
 //! The one source is [`crd::all`], as for the API server. Types, lengths, ranges, formats, lists and unknown fields are
 //! looked at here, in the way of apiextensions-apiserver; the rules in CEL are kube-cel's.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube_cel::{CompiledSchema, ErrorKind, ValidationError, Validator, compile_schema};
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::api::crd;
@@ -47,7 +51,11 @@ pub struct Kind {
 pub struct Kinds {
     pub all: Vec<Kind>,
     validator: Validator,
+    forms: Forms,
 }
+
+/// The forms of text by their patterns: each with the words of its rule.
+type Forms = HashMap<String, (Regex, String)>;
 
 impl Kinds {
     pub fn compiled() -> &'static Self {
@@ -56,13 +64,16 @@ impl Kinds {
     }
 
     fn compile() -> Self {
+        let mut forms = Forms::new();
         let all = crd::all().into_iter().filter_map(|crd| {
             let version = crd.spec.versions.first()?;
             let schema = version.schema.as_ref()?.open_api_v3_schema.clone()?;
-            let rules = compile_schema(&serde_json::to_value(&schema).ok()?);
+            let mut evaluated = schema.clone();
+            take_forms(&mut evaluated, &mut forms);
+            let rules = compile_schema(&serde_json::to_value(&evaluated).ok()?);
             Some(Kind { crd, schema, rules })
         });
-        Self { all: all.collect(), validator: Validator::new() }
+        Self { all: all.collect(), validator: Validator::new(), forms }
     }
 
     pub fn find(&self, name: &str) -> Option<&Kind> {
@@ -71,7 +82,7 @@ impl Kinds {
 
     /// What the API server refuses of the object beside its metadata.
     pub fn check(&self, kind: &Kind, root: &Node, name_place: Place) -> Vec<Problem> {
-        let mut walk = Walk { problems: Vec::new(), schema: &kind.schema };
+        let mut walk = Walk { problems: Vec::new(), schema: &kind.schema, forms: &self.forms };
         let object = walk.object(root, name_place, &kind.schema, "", false);
         let mut problems = walk.problems;
         let refused = match self.validator.validate_compiled(&kind.rules, &object, None) {
@@ -79,7 +90,7 @@ impl Kinds {
             Err(refused) => refused.into_vec(),
         };
         let failed: Vec<Problem> =
-            refused.iter().filter(|error| !follows(error, &problems)).map(|error| of_rule(error, root, kind)).collect();
+            refused.iter().filter(|error| !follows(error, &problems)).map(|error| of_rule(error, root)).collect();
         problems.retain(|problem| !(problem.soft && refused.iter().any(|error| error.field_path == problem.field)));
         problems.extend(failed);
         problems
@@ -122,7 +133,7 @@ fn follows(error: &ValidationError, problems: &[Problem]) -> bool {
     })
 }
 
-fn of_rule(error: &ValidationError, root: &Node, kind: &Kind) -> Problem {
+fn of_rule(error: &ValidationError, root: &Node) -> Problem {
     let mut field = error.field_path.clone();
     let (_, mut place) = locate(root, &field);
     let node = root.at(&field);
@@ -137,14 +148,9 @@ fn of_rule(error: &ValidationError, root: &Node, kind: &Kind) -> Problem {
         place = value_place(entry);
         field = if field.is_empty() { entry.key.clone() } else { format!("{field}.{}", entry.key) };
     }
-    if let Some(node) = node.filter(|node| !matches!(node.data, Data::Map(_) | Data::List(_))) {
-        let pattern = schema_at(&kind.schema, &error.field_path).and_then(|schema| schema.pattern.as_deref());
-        let advice = pattern.filter(|pattern| error.rule.contains(*pattern)).and_then(|pattern| advice(pattern, node));
-        if let Some(advice) = advice {
-            message = format!("write {advice} instead of {}: it {message}", node.shown());
-        } else if matches!(&node.data, Data::Text(text) if !text.trim().is_empty()) || node.text().is_none() {
-            message = format!("{} {}", node.shown(), verb(&message));
-        }
+    let is_value = |node: &&Node| !matches!(node.data, Data::Map(_) | Data::List(_));
+    if let Some(node) = node.filter(is_value).filter(|node| node.text().is_none_or(|text| !text.trim().is_empty())) {
+        message = format!("{} {}", node.shown(), verb(&message));
     }
     Problem::new(&field, place, message)
 }
@@ -174,11 +180,34 @@ fn is_duration(pattern: &str) -> bool {
     pattern.ends_with("s)?$")
 }
 
-/// The schema of the field at a path.
-fn schema_at<'a>(schema: &'a JSONSchemaProps, path: &str) -> Option<&'a JSONSchemaProps> {
-    path.split(['.', '[']).filter(|step| !step.is_empty()).try_fold(schema, |schema, step| {
-        if step.ends_with(']') { items(schema) } else { schema.properties.as_ref()?.get(step) }
-    })
+/// Takes the rules for the forms of text out of the schema, and what other rules say first for text of another form: each
+/// of them makes CEL compile a regular expression anew, which would take most of the time. [`Walk`] looks at the forms
+/// itself, and [`follows`] drops what fails because of them.
+fn take_forms(schema: &mut JSONSchemaProps, forms: &mut Forms) {
+    let own = schema.pattern.as_deref().map(|pattern| format!("matches(r'{pattern}')"));
+    if let Some(rules) = &mut schema.x_kubernetes_validations {
+        for rule in rules.iter_mut() {
+            // `!FORM || !FORM || (RULE)`
+            if let Some((_, guarded)) = rule.rule.rsplit_once("$') || (").filter(|_| rule.rule.ends_with(')')) {
+                rule.rule = guarded[..guarded.len() - 1].to_owned();
+            }
+        }
+        rules.retain(|rule| {
+            let is_form = own.as_deref().is_some_and(|own| rule.rule.ends_with(own) && !rule.rule.starts_with('!'));
+            if let (true, Some(pattern)) = (is_form, &schema.pattern) {
+                // Go's \s is ASCII.
+                let regex = Regex::new(&pattern.replace(r"[^\s]", r"[^\t\n\x0C\r ]"));
+                let words = rule.message.clone().unwrap_or_default();
+                let regex = regex.expect("a pattern that the API server takes is one here");
+                forms.insert(pattern.clone(), (regex, words));
+            }
+            !is_form
+        });
+    }
+    schema.properties.iter_mut().flatten().for_each(|(_, field)| take_forms(field, forms));
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        take_forms(items, forms);
+    }
 }
 
 fn items(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
@@ -216,6 +245,7 @@ struct Walk<'a> {
     problems: Vec<Problem>,
     /// Of the whole object, to find where a misplaced field belongs.
     schema: &'a JSONSchemaProps,
+    forms: &'a Forms,
 }
 
 impl Walk<'_> {
@@ -252,7 +282,7 @@ impl Walk<'_> {
                 node.json()
             }
             Data::Integer(integer) => {
-                if !is_status {
+                if !is_status && self.has_form(&integer.to_string(), node, schema, path) {
                     self.check_range(*integer as f64, node, schema, path);
                 }
                 node.json()
@@ -360,7 +390,22 @@ impl Walk<'_> {
         fits
     }
 
+    fn has_form(&mut self, text: &str, node: &Node, schema: &JSONSchemaProps, path: &str) -> bool {
+        let form = schema.pattern.as_ref().and_then(|pattern| Some((pattern, self.forms.get(pattern)?)));
+        let Some((pattern, (_, words))) = form.filter(|(_, (regex, _))| !regex.is_match(text)) else { return true };
+        let message = match advice(pattern, node) {
+            Some(advice) => format!("write {advice} instead of {}: it {words}", node.shown()),
+            None if text.trim().is_empty() => words.clone(),
+            None => format!("{} {}", node.shown(), verb(words)),
+        };
+        self.say(path, node.place, message);
+        false
+    }
+
     fn check_text(&mut self, text: &str, node: &Node, schema: &JSONSchemaProps, path: &str) {
+        if !self.has_form(text, node, schema, path) {
+            return;
+        }
         let length = text.chars().count() as i64;
         if let Some(most) = schema.max_length.filter(|most| length > *most) {
             let message = format!("is {length} characters long: shorten it to at most {most}");
@@ -535,5 +580,33 @@ fn not_a_mapping(node: &Node, schema: &JSONSchemaProps, path: &str) -> String {
         Some(field) => format!("write {own}: {{{field}: {typed}}}"),
         None if fields.is_none_or(|fields| fields.is_empty()) => format!("write {own}: {{}}"),
         None => format!("must be a mapping, not {}", node.shown()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The patterns of a schema.
+    fn patterns<'a>(schema: &'a JSONSchemaProps, found: &mut Vec<&'a str>) {
+        found.extend(schema.pattern.as_deref());
+        schema.properties.iter().flatten().for_each(|(_, field)| patterns(field, found));
+        found.extend(items(schema).into_iter().flat_map(|items| {
+            let mut below = Vec::new();
+            patterns(items, &mut below);
+            below
+        }));
+    }
+
+    #[test]
+    fn every_form_is_looked_at_and_no_rule_is_lost() {
+        let kinds = Kinds::compiled();
+        for kind in &kinds.all {
+            let mut found = Vec::new();
+            patterns(&kind.schema, &mut found);
+            assert!(!found.is_empty());
+            assert!(found.into_iter().all(|pattern| kinds.forms.contains_key(pattern)));
+            assert!(!kind.rules.has_errors(), "{}: {:?}", kind.name(), kind.rules.compilation_errors());
+        }
     }
 }

@@ -200,7 +200,7 @@ pub fn duration(node: &Node) -> Option<String> {
         rest = after[end..].trim_start();
         rest = rest.strip_prefix(',').or(rest.strip_prefix("and ")).unwrap_or(rest);
     }
-    let whole = (seconds >= 1.0 && seconds < 1e9).then_some(seconds.round() as u64)?;
+    let whole = (1.0..1e9).contains(&seconds).then_some(seconds.round() as u64)?;
     Some(Duration::from_secs(whole).to_string())
 }
 
