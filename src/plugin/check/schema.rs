@@ -196,7 +196,7 @@ fn take_forms(schema: &mut JSONSchemaProps, forms: &mut Forms) {
             let is_form = own.as_deref().is_some_and(|own| rule.rule.ends_with(own) && !rule.rule.starts_with('!'));
             if let (true, Some(pattern)) = (is_form, &schema.pattern) {
                 // Go's \s is ASCII.
-                let regex = Regex::new(&pattern.replace(r"[^\s]", r"[^\t\n\x0C\r ]"));
+                let regex = Regex::new(&pattern.split(r"[^\s]").collect::<Vec<_>>().join(r"[^\t\n\x0C\r ]"));
                 let words = rule.message.clone().unwrap_or_default();
                 let regex = regex.expect("a pattern that the API server takes is one here");
                 forms.insert(pattern.clone(), (regex, words));
