@@ -1,6 +1,7 @@
 //! okr-operator: objectives and key results as Kubernetes resources, their numbers from BigQuery.
 //!
-//! Dependencies point one way: `api <- domain <- {controller, view}`, with `bigquery` beside them and `dashboard` on `view`.
+//! Dependencies point one way: `api <- domain <- {controller, view}`, with `bigquery` beside them and `dashboard` on `view`;
+//! `exchange` joins `domain` and `bigquery` for whoever sends queries.
 //!
 //! | to find | look in |
 //! |---|---|
@@ -24,6 +25,7 @@ pub mod config;
 pub mod controller;
 pub mod dashboard;
 pub mod domain;
+pub mod exchange;
 pub mod http;
 pub mod metrics;
 pub mod plugin;

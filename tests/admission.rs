@@ -3,6 +3,7 @@
 mod support;
 
 mod admission {
+    pub mod check;
     mod connection;
     mod key_result;
     mod measure;
@@ -53,13 +54,17 @@ where
         fields.join(", "),
     );
     let url = format!("{}?dryRun=All&fieldValidation=Strict", K::url_path(&(), Some(&sandbox.namespace)));
-    let request = Request::post(url).header(CONTENT_TYPE, "application/yaml").body(manifest.into_bytes()).unwrap();
-    match sandbox.client.request::<serde_json::Value>(request).await {
+    let request =
+        Request::post(url).header(CONTENT_TYPE, "application/yaml").body(manifest.clone().into_bytes()).unwrap();
+    let answer = match sandbox.client.request::<serde_json::Value>(request).await {
         Ok(object) => serde_json::from_value::<K>(object)
             .map_or_else(|error| format!("accepted, but unreadable: {error}"), |_| ACCEPTED.to_owned()),
         Err(kube::Error::Api(status)) => without_values(&status.message),
         Err(error) => panic!("no answer to {spec}: {error}"),
-    }
+    };
+    let offline = admission::check::refusals(&manifest);
+    assert_eq!(answer == ACCEPTED, offline.is_empty(), "{spec:.300}\n  {answer}\n  kubectl okr check: {offline:?}");
+    answer
 }
 
 /// `spec.weight: Invalid value: 101: must be ...` without the `101`.

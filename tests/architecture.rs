@@ -150,6 +150,19 @@ fn the_dashboard_reads_and_does_no_more() {
 }
 
 #[test]
+fn what_joins_decisions_and_bigquery_sends_nothing() {
+    check_silent(
+        "exchange",
+        &["Client", "Api", "reqwest", "async", "await", "clock", "crate::controller", "crate::plugin"],
+    );
+}
+
+#[test]
+fn the_plugin_knows_no_controller() {
+    check_silent("plugin", &["crate::controller", "crate::dashboard", "crate::metrics", "crate::config"]);
+}
+
+#[test]
 fn the_resources_know_no_decision() {
     check_silent(
         "api",

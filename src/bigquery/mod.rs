@@ -24,8 +24,8 @@ mod error;
 
 pub use answer::{Answer, DryRun, Job};
 pub use auth::{
-    Credentials, Endpoints, ExternalAccount, ExternalAccountError, IMPERSONATION_DENIED, KeyError, SCOPE, SCOPE_DRIVE,
-    ServiceAccountError, ServiceAccountKey, TokenSource,
+    AuthorizedUser, Credentials, Endpoints, ExternalAccount, ExternalAccountError, IMPERSONATION_DENIED, KeyError,
+    SCOPE, SCOPE_DRIVE, ServiceAccountError, ServiceAccountKey, TokenSource, UserError,
 };
 pub use client::{Client, Parameter, Query, http_client};
 pub use endpoint::{DatasetError, DatasetRef, Destination, Endpoint, EndpointError};

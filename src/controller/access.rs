@@ -7,14 +7,15 @@ use kube::Api;
 
 use crate::{
     api::{
-        BigQueryConnection, Credentials, ExternalAccount, Impersonate, NoCredentials, Scope, SecretKeyRef,
-        ServiceAccountKey, WorkloadIdentity,
+        BigQueryConnection, Credentials, ExternalAccount, Impersonate, NoCredentials, SecretKeyRef, ServiceAccountKey,
+        WorkloadIdentity,
     },
-    bigquery::{self, Destination, Endpoint, TokenSource},
+    bigquery::{self, Destination, TokenSource},
     domain::{
         connection::{ConnectionReason, Verdict},
         hash,
     },
+    exchange,
 };
 
 use super::Context;
@@ -23,44 +24,22 @@ const SECRET_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where queries go. Only to hosts that the operator's administrator allows.
 pub fn destination(context: &Context, connection: &BigQueryConnection) -> Result<Destination, Verdict> {
-    let spec = &connection.spec;
-    let refused = |message: String| Verdict::new(ConnectionReason::EndpointNotAllowed, message);
-    let endpoint = match &spec.endpoint {
-        None => Endpoint::google(),
-        Some(text) => {
-            let endpoint =
-                Endpoint::parse(text).map_err(|error| refused(format!("spec.endpoint cannot be used: {error}.")))?;
-            if !endpoint.is_among(&context.settings.allowed_endpoints) {
-                return Err(refused(format!(
-                    "spec.endpoint {text} is not among the operator's --allowed-endpoints: ask its administrator to add the host."
-                )));
-            }
-            if endpoint.is_exposed() && !matches!(spec.credentials, Credentials::None(_)) {
-                return Err(refused(format!(
-                    "spec.endpoint {text} is plain http: credentials are sent over https only, but to this very machine."
-                )));
-            }
-            endpoint
+    exchange::destination(&connection.spec, |text, endpoint| {
+        if endpoint.is_among(&context.settings.allowed_endpoints) {
+            return Ok(());
         }
-    };
-    let dataset = spec.default_dataset.as_deref().map(|text| bigquery::DatasetRef::parse(text, &spec.project_id));
-    let default_dataset = dataset.transpose().map_err(|error| {
-        Verdict::new(ConnectionReason::ProjectNotFound, format!("spec.defaultDataset cannot be used: {error}."))
-    })?;
-    Ok(Destination {
-        endpoint,
-        project_id: spec.project_id.clone(),
-        billing_project_id: spec.billing_project_id.clone().unwrap_or_else(|| spec.project_id.clone()),
-        location: spec.location.clone(),
-        default_dataset,
+        let message = format!(
+            "spec.endpoint {text} is not among the operator's --allowed-endpoints: ask its administrator to add the host."
+        );
+        Err(Verdict::new(ConnectionReason::EndpointNotAllowed, message))
     })
 }
 
 /// The source of tokens for the connection's identity, and a hash of where that came from, which tells a changed Secret.
 pub async fn tokens(context: &Context, connection: &BigQueryConnection) -> Result<(TokenSource, String), Verdict> {
     let (credentials, hash) = credentials(context, connection).await?;
-    let tokens =
-        TokenSource::new(credentials, scopes(&connection.spec.scopes)).with_endpoints(context.settings.google.clone());
+    let tokens = TokenSource::new(credentials, exchange::scopes(&connection.spec.scopes))
+        .with_endpoints(context.settings.google.clone());
     let tokens = match &connection.spec.impersonate {
         None => tokens,
         Some(Impersonate { service_account }) => tokens.impersonating(service_account).map_err(|error| {
@@ -169,12 +148,4 @@ async fn secret_entry(
             format!("Secret {name} in namespace {namespace} has no key {key}: add it, or correct the key of the secretRef in spec.credentials."),
         )
     })
-}
-
-/// What the tokens are good for.
-fn scopes(more: &[Scope]) -> Vec<String> {
-    let more = more.iter().map(|scope| match scope {
-        Scope::DriveReadonly => bigquery::SCOPE_DRIVE,
-    });
-    std::iter::once(bigquery::SCOPE).chain(more).map(str::to_owned).collect()
 }

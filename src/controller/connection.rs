@@ -15,13 +15,13 @@ use crate::{
         conditions::SATURATED,
         connection::{self, Checks, ConnectionReason, DOUBTS_APART, Load, Verdict},
     },
+    exchange::reasons,
 };
 
 use super::{
     Context, access,
     links::{Announced, BuiltFrom},
     queue::{Backlog, Job, Key, Kind, Lane, Priority},
-    reasons,
     store::is_leaving,
     writes::Unwritten,
 };

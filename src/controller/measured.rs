@@ -10,24 +10,23 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::{
-    api::{BigQueryConnection, BigQuerySource, ConnectionChoice, LastQuery, MeasuredStatus, OkrKeyResult, Time},
+    api::{BigQueryConnection, ConnectionChoice, MeasuredStatus, OkrKeyResult},
     bigquery,
     domain::{
-        Measured, Reason, calendar,
+        Measured, Reason,
         choice::{self, NoConnection, Seeker},
-        connection, event, labels,
+        connection, event,
         measured::{NotMeasured, Source},
-        parameters,
         pass::{self, Pass, Turn},
         schedule::{self, How, Plan, Route, Through, Why},
         status::{self, Attempt, Outcome},
     },
+    exchange::{self, reasons},
 };
 
 use super::{
     Context, Objects, lock,
     queue::{Job, Key, Kind, Lane, Priority},
-    reasons,
     store::Keep,
     writes::Unwritten,
 };
@@ -287,7 +286,7 @@ async fn attempt<K: Measurable>(job: &Job, context: &Context, object: &K) -> Tri
     {
         return Tried::Done(unwritten);
     }
-    let Some(query) = query(&measured, source, through.connection, now) else { return Tried::NotNow };
+    let Some(query) = exchange::query(&measured, source, through.connection, now) else { return Tried::NotNow };
     // The last look before it is sent: the clock alone ends a reign.
     if !context.reign.is_leading() {
         return Tried::NotNow;
@@ -311,30 +310,6 @@ async fn attempt<K: Measurable>(job: &Job, context: &Context, object: &K) -> Tri
         reconcile_at: measured.reconcile_at.map(str::to_owned),
         ended: crate::clock::now(),
         outcome,
-    })
-}
-
-fn query<'a>(
-    measured: &Measured<'_>,
-    source: &'a BigQuerySource,
-    connection: &BigQueryConnection,
-    now: Timestamp,
-) -> Option<bigquery::Query<'a>> {
-    let zone = calendar::zone(measured.period)?;
-    // Whole seconds are enough for anybody, and give the query cache a chance within one.
-    let Time(now_in_seconds) = calendar::whole_seconds(now);
-    let parameters = parameters::bind(source, measured.period, calendar::day(now, &zone), now_in_seconds);
-    let parameter = |bound: parameters::Bound| bigquery::Parameter {
-        name: bound.name,
-        kind: bound.kind.name(),
-        value: bound.value,
-    };
-    Some(bigquery::Query {
-        sql: &source.query,
-        parameters: parameters.into_iter().map(parameter).collect(),
-        labels: labels::of(measured.namespace, measured.name),
-        maximum_bytes_billed: connection.spec.maximum_bytes_billed().0,
-        timeout: connection.spec.query_timeout().into(),
     })
 }
 
@@ -415,7 +390,7 @@ async fn judge(
 ) -> Option<Outcome> {
     match answer {
         Ok(None) => Some(Outcome::DryRunPassed),
-        Ok(Some(answer)) => Some(measured(answer)),
+        Ok(Some(answer)) => Some(exchange::measured(answer)),
         Err(error) => {
             if reasons::doubts_connection(error.kind) {
                 let ready = super::connection::doubt(context, connection).await;
@@ -428,21 +403,6 @@ async fn judge(
             }
             reasons::outcome(&error)
         }
-    }
-}
-
-fn measured(answer: bigquery::Answer) -> Outcome {
-    let bigquery::Answer { value, kind: _, job } = answer;
-    let bigquery::Job { job_id, location, bytes_processed, cache_hit, duration } = job;
-    Outcome::Measured {
-        value,
-        query: LastQuery {
-            job_id: Some(job_id).filter(|id| !id.is_empty()),
-            location,
-            bytes_processed,
-            cache_hit,
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-        },
     }
 }
 

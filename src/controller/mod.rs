@@ -24,7 +24,6 @@ mod measured;
 mod objective;
 mod pace;
 mod queue;
-mod reasons;
 mod store;
 mod tree;
 mod watch;

@@ -16,30 +16,42 @@ pub struct Bound {
 
 /// The names after `@` outside strings, quoted identifiers and comments, in lower case: BigQuery takes names in either
 /// case. `@@` marks a system variable and is left out.
-///
-/// Source: GoogleSQL's lexical structure (quoted and raw strings, triple quotes, three kinds of comment).
 pub fn mentioned(query: &str) -> BTreeSet<String> {
+    let code = code(query);
     let mut names = BTreeSet::new();
-    let mut rest = query;
-    while let Some(first) = rest.chars().next() {
-        rest = match first {
-            '\'' | '"' | '`' => after_quoted(rest),
-            '#' => after(rest, "\n"),
-            '-' if rest.starts_with("--") => after(rest, "\n"),
-            '/' if rest.starts_with("/*") => after(&rest[2..], "*/"),
-            '@' if rest.starts_with("@@") => &rest[2..],
-            '@' => {
-                let name = &rest[1..];
-                let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(name.len());
-                if end > 0 {
-                    names.insert(name[..end].to_ascii_lowercase());
-                }
-                &name[end..]
-            }
-            other => &rest[other.len_utf8()..],
-        };
+    let mut rest = code.as_str();
+    while let Some((_, after)) = rest.split_once('@') {
+        if let Some(after) = after.strip_prefix('@') {
+            rest = after;
+            continue;
+        }
+        let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+        if end > 0 {
+            names.insert(after[..end].to_ascii_lowercase());
+        }
+        rest = &after[end..];
     }
     names
+}
+
+/// The query without what stands in strings, quoted identifiers and comments: `''` and a space stand for them.
+///
+/// Source: GoogleSQL's lexical structure (quoted and raw strings, triple quotes, three kinds of comment).
+pub fn code(query: &str) -> String {
+    let mut code = String::with_capacity(query.len());
+    let mut rest = query;
+    while let Some(first) = rest.chars().next() {
+        let (stands, after) = match first {
+            '\'' | '"' | '`' => ("''", after_quoted(rest)),
+            '#' => (" ", after(rest, "\n")),
+            '-' if rest.starts_with("--") => (" ", after(rest, "\n")),
+            '/' if rest.starts_with("/*") => (" ", after(&rest[2..], "*/")),
+            other => rest.split_at(other.len_utf8()),
+        };
+        code.push_str(stands);
+        rest = after;
+    }
+    code
 }
 
 /// Everything after the next `end`, or nothing.

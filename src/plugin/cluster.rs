@@ -97,6 +97,8 @@ impl Cluster {
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(CALL_TIMEOUT);
+        // Somebody waits, and can try again: an overloaded server is said to be one at once.
+        config.default_retry = false;
         let namespace = target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let client = Client::try_from(config).map_err(ClusterError::Client)?;

@@ -7,6 +7,7 @@
 //! | `key` | a service account's key |
 //! | `metadata` | the machine's own identity |
 //! | `external_account` | a token of another issuer against one of Google's |
+//! | `user` | a person's own identity, as gcloud keeps it |
 //! | `impersonation` | acting as another account, on top of each |
 //! | `call` | limits and words of the calls that yup-oauth2 does not make |
 
@@ -15,6 +16,7 @@ mod external_account;
 mod impersonation;
 mod key;
 mod metadata;
+mod user;
 
 use std::{fmt, sync::OnceLock, time::Duration};
 
@@ -26,6 +28,7 @@ pub use self::{
     external_account::{ExternalAccount, ExternalAccountError},
     impersonation::IMPERSONATION_DENIED,
     key::{KeyError, ServiceAccountKey},
+    user::{AuthorizedUser, UserError},
 };
 use super::error::{Error, ErrorKind};
 use crate::clock;
@@ -50,13 +53,15 @@ pub enum Credentials {
     /// The machine's own identity, from the metadata server.
     WorkloadIdentity,
     ExternalAccount(ExternalAccount),
+    /// For people at the terminal; the operator takes none.
+    AuthorizedUser(AuthorizedUser),
 }
 
 impl Credentials {
     /// The account BigQuery sees, as far as the credentials themselves say: see also [`TokenSource::principal`].
     pub fn principal(&self) -> Option<&str> {
         match self {
-            Self::None | Self::WorkloadIdentity => None,
+            Self::None | Self::WorkloadIdentity | Self::AuthorizedUser(_) => None,
             Self::ServiceAccountKey(key) => Some(key.principal()),
             Self::ExternalAccount(account) => account.principal(),
         }
@@ -233,6 +238,7 @@ impl TokenSource {
             Credentials::None => Err(TokenError::Unavailable("there are no credentials to ask with")),
             Credentials::ServiceAccountKey(key) => key.request_token(scopes, deadline).await,
             Credentials::ExternalAccount(account) => account.request_token(http, scopes, deadline).await,
+            Credentials::AuthorizedUser(user) => user.request_token(http, deadline).await,
             Credentials::WorkloadIdentity => {
                 let (token, ()) = tokio::join!(
                     metadata::request_token(&self.endpoints.metadata, scopes, deadline),
