@@ -27,6 +27,7 @@ mod process;
 mod routine;
 mod simulation;
 mod table;
+mod terminal;
 mod world;
 
 use std::time::Instant;

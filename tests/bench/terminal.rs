@@ -1,0 +1,61 @@
+//! `kubectl okr`: the list of ten thousand, and the check of a thousand manifests.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{memory::MANY, table::Row, world::Fleet};
+
+const TIMES: usize = 5;
+const MANIFESTS: usize = 1000;
+
+pub fn rows(fleet: &Fleet) -> Vec<Row> {
+    let list = longest(|command| command.args(["list", "-n", &fleet.namespace]), MANY + 1);
+    let folder = manifests();
+    let check = longest(|command| command.args(["check", "-f"]).arg(&folder), 0);
+    vec![
+        row("kubectl okr list", "10,000 key results with 24 points of history each, into a pipe", list, 2),
+        row("kubectl okr check", "1,000 manifests in a folder, offline", check, 1),
+    ]
+}
+
+fn row(what: &'static str, conditions: &str, took: Duration, seconds: u64) -> Row {
+    Row {
+        what,
+        conditions: format!("{conditions}; the longest of {TIMES} runs of the program"),
+        target: if seconds == 1 { "1 s" } else { "2 s" },
+        measured: format!("{:.2} s", took.as_secs_f64()),
+        met: Some(took <= Duration::from_secs(seconds)),
+    }
+}
+
+/// The longest of several runs, each of which succeeds and prints so many lines.
+fn longest(arguments: impl Fn(&mut Command) -> &mut Command, lines: usize) -> Duration {
+    let run = |_| {
+        let began = Instant::now();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-okr"));
+        let output = arguments(&mut command).stderr(Stdio::inherit()).output().expect("kubectl-okr runs");
+        let took = began.elapsed();
+        assert!(output.status.success(), "kubectl-okr ended with {}", output.status);
+        assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), lines);
+        took
+    };
+    (0..TIMES).map(run).max().unwrap_or_default()
+}
+
+/// A folder with the first key result of the examples, a thousand times.
+fn manifests() -> std::path::PathBuf {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/20-sales.yaml");
+    let example = std::fs::read_to_string(example).expect("the example is there");
+    let first = example.split("\n---").next().unwrap_or_default();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-manifests");
+    std::fs::create_dir_all(&folder).expect("a folder for the manifests");
+    for number in 0..MANIFESTS {
+        let manifest = first.replacen("name: converted-leads", &format!("name: leads-{number}"), 1);
+        assert!(manifest.contains("name: leads-"), "the example has its name");
+        std::fs::write(folder.join(format!("{number}.yaml")), manifest).expect("a manifest is written");
+    }
+    folder
+}
