@@ -1,15 +1,17 @@
 //! refresh and doctor.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Patch, PatchParams};
 use okr_operator::api::OkrKeyResult;
 use serde_json::json;
 
 use crate::{
-    checked_in, okr, period,
+    Run, checked_in, okr, period, program,
     support::{
         bigquery_stub::{Reply, Stub},
-        cluster::sandbox,
+        cluster::{Sandbox, await_some, sandbox},
     },
 };
 
@@ -59,4 +61,77 @@ async fn a_doctor_names_what_is_wrong() {
     assert!(run.out.contains("✔ definition OkrKeyResult: it is there, and that of this version"), "{}", run.out);
     let connection = format!("✘ connection {}/warehouse: PermissionDenied", sandbox.namespace);
     assert!(run.out.contains(&connection), "{}", run.out);
+}
+
+/// As a chart installs it; nothing here runs pods.
+async fn deploy(sandbox: &Sandbox) {
+    let labels = json!({"app.kubernetes.io/name": "okr-operator", "app.kubernetes.io/version": "0.0.1"});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "okrs", "labels": labels},
+        "spec": {
+            "selector": {"matchLabels": {"app": "okrs"}},
+            "template": {
+                "metadata": {"labels": {"app": "okrs"}},
+                "spec": {"serviceAccountName": "keeper", "containers": [{"name": "operator", "image": "none"}]},
+            },
+        },
+    });
+    let parameters = PatchParams::apply("tests");
+    sandbox.api::<Deployment>().patch("okrs", &parameters, &Patch::Apply(&deployment)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_doctor_looks_at_the_operator_and_its_rights() {
+    let sandbox = sandbox("operator").await;
+    deploy(&sandbox).await;
+    sandbox.apply::<OkrKeyResult>("leads", checked_in("grow", 30)).await;
+    let run = okr(&sandbox, &["doctor", "--operator-namespace", &sandbox.namespace]).await;
+    let namespace = &sandbox.namespace;
+    assert_eq!(run.code, 1, "{}", run.out);
+    for part in [
+        format!("✘ operator {namespace}/okrs: it is of version 0.0.1"),
+        format!("✘ operator {namespace}/okrs: 0 of 1 replicas are ready"),
+        format!("✘ rights of {namespace}/keeper: it may not "),
+        format!("update okrkeyresults/status in namespace {namespace}"),
+    ] {
+        assert!(run.out.contains(&part), "{part}: {}", run.out);
+    }
+    let may = |group: &str, resources: &[&str], verbs: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
+    let kinds = ["okrkeyresults", "okrobjectives", "bigqueryconnections"];
+    let statuses = ["okrkeyresults/status", "okrobjectives/status", "bigqueryconnections/status"];
+    let rules = json!([
+        may("okr-operator.dev", &kinds, &["list", "watch"]),
+        may("okr-operator.dev", &statuses, &["update"]),
+        may("events.k8s.io", &["events"], &["create"]),
+    ]);
+    sandbox.allow_everywhere(&format!("system:serviceaccount:{namespace}:keeper"), rules).await;
+    await_some("the rights are known", || async {
+        let run = okr(&sandbox, &["doctor", "--operator-namespace", namespace]).await;
+        run.out.contains(&format!("✔ rights of {namespace}/keeper")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_dashboard_is_reached_through_kubectl() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = sandbox("forward").await;
+    let namespace = sandbox.namespace.clone();
+    let run = okr(&sandbox, &["dashboard", "--no-open", "--operator-namespace", &namespace]).await;
+    assert!(run.code == 2 && run.err.contains("no Deployment with the label"), "{}", run.err);
+    deploy(&sandbox).await;
+    // One that says what it was asked for, and that it forwards.
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&namespace);
+    std::fs::create_dir_all(&folder).unwrap();
+    let kubectl = folder.join("kubectl");
+    let script = "#!/bin/sh\necho \"$@\" >&2\necho 'Forwarding from 127.0.0.1:40123 -> 8081'\necho 'Handling connection for 40123'\n";
+    std::fs::write(&kubectl, script).unwrap();
+    std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = program();
+    command.args(["dashboard", "--no-open", "--operator-namespace", &namespace]).env("PATH", &folder);
+    let run: Run = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap().into();
+    assert_eq!(run.code, 0, "{}", run.err);
+    let asked = format!("port-forward --address 127.0.0.1 -n {namespace} deployment/okrs :8081");
+    assert!(run.err.contains(&asked), "{}", run.err);
+    assert!(run.out.contains("is at http://127.0.0.1:40123/ until"), "{}", run.out);
 }
