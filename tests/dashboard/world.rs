@@ -93,6 +93,11 @@ impl Objects {
         self.change();
     }
 
+    /// How many streams of open pages there are.
+    pub fn listeners(&self) -> usize {
+        self.changes.receiver_count()
+    }
+
     pub fn change(&self) {
         self.changes.send_modify(|change| *change += 1);
     }
