@@ -56,6 +56,7 @@ struct OverviewPage<'a> {
     /// Whether anything is filtered.
     anything: bool,
     counts: String,
+    as_of: String,
 }
 
 /// How many stand so, and the address that shows them alone, or all again.
@@ -122,6 +123,7 @@ fn overview_page(sources: &Sources, visible: &Visible, Reader(signed_in): Reader
         pieces: pieces(&overview, now),
         anything: asked.filter != overview::Filter::default(),
         counts: counts(&overview),
+        as_of: as_of(now),
         overview: &overview,
     })
 }
@@ -263,6 +265,7 @@ struct DetailPage<'a> {
     conditions: Vec<ShownCondition<'a>>,
     /// What the last job read.
     bytes: String,
+    as_of: String,
 }
 
 /// A child of an objective and what it adds.
@@ -350,9 +353,15 @@ fn detail_page(detail: &Detail, signed_in: Option<String>, now: Timestamp) -> Re
             .and_then(|more| more.job.as_ref())
             .map(|job| words::bytes(job.query.bytes_processed))
             .unwrap_or_default(),
+        as_of: as_of(now),
         shown: &shown,
         more,
     })
+}
+
+/// What "an hour ago" on paper counts from.
+fn as_of(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 /// What the dashed line says.

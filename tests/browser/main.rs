@@ -11,4 +11,5 @@ mod browser;
 mod dashboard;
 mod live;
 mod login;
+mod print;
 mod sample;
