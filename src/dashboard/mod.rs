@@ -3,6 +3,7 @@
 //! | to find | look in |
 //! |---|---|
 //! | the pages | `pages.rs`, `templates/` and `assets/` |
+//! | what viewers of the same share | `reading.rs` |
 //! | the chart of a history | `plot.rs` |
 //! | JSON and its OpenAPI document | `json.rs` |
 //! | badges | `badge.rs` |
@@ -22,6 +23,7 @@ mod live;
 mod login;
 mod pages;
 mod plot;
+mod reading;
 pub mod reviews;
 mod shown;
 
@@ -44,6 +46,7 @@ use crate::view::{Gaps, catalog::Catalog};
 pub use crate::view::Visible;
 
 use gate::SignedIn;
+use reading::Readings;
 
 /// What a request may show. The gate in front of these pages puts it on each request; without one, all is shown.
 impl<S: Sync> FromRequestParts<S> for Visible {
@@ -73,6 +76,7 @@ const AT_A_TIME: usize = 2;
 struct Dashboard {
     sources: Arc<Sources>,
     rendering: Arc<Semaphore>,
+    readings: Readings,
 }
 
 impl Dashboard {
@@ -115,7 +119,8 @@ fn not_yet(mut answer: Response) -> Response {
 
 /// Every page, for GET and HEAD alone.
 pub fn router(sources: Sources) -> Router {
-    let dashboard = Dashboard { sources: Arc::new(sources), rendering: Arc::new(Semaphore::new(AT_A_TIME)) };
+    let rendering = Arc::new(Semaphore::new(AT_A_TIME));
+    let dashboard = Dashboard { sources: Arc::new(sources), rendering, readings: Readings::default() };
     Router::new()
         .route("/", get(pages::overview))
         .route("/objectives/{namespace}/{name}", get(pages::objective))

@@ -13,6 +13,7 @@ use crate::api::{ChildStatus, Condition, Forecast};
 use crate::view::{
     Gaps,
     brief::Kind,
+    catalog::Catalog,
     detail::{self, Detail, Force, More},
     overview::{self, Asking, Line, Lost, Overview, StatusFilter, WORST_FIRST},
     row::{Name, TroubleKind},
@@ -56,6 +57,7 @@ struct OverviewPage<'a> {
     /// Whether anything is filtered.
     anything: bool,
     counts: String,
+    as_of: String,
 }
 
 /// How many stand so, and the address that shows them alone, or all again.
@@ -104,25 +106,37 @@ pub async fn overview(
     RawQuery(query): RawQuery,
 ) -> Response {
     let asked = Asked::read(query.as_deref().unwrap_or_default());
-    dashboard.answered(move |sources| overview_page(sources, &visible, reader, &asked)).await
+    let change = *dashboard.sources.catalog.changes().borrow();
+    let reading = dashboard.readings.of(change, &visible, &asked);
+    let make = move |sources: &Sources| {
+        let Sources { catalog, gaps, now, shutdown: _ } = sources;
+        let now = now();
+        let overview = reading
+            .get_or_init(|| overview::overview(&**catalog, &asking(&asked, &visible, gaps, now), asked.page, ROWS));
+        overview_page(&**catalog, overview, reader, &asked, now)
+    };
+    dashboard.answered(make).await
 }
 
-fn overview_page(sources: &Sources, visible: &Visible, Reader(signed_in): Reader, asked: &Asked) -> Response {
-    let Sources { catalog, gaps, now, shutdown: _ } = sources;
-    let now = now();
-    let asking = asking(asked, visible, gaps, now);
-    let overview = overview::overview(&**catalog, &asking, asked.page, ROWS);
+fn overview_page(
+    catalog: &dyn Catalog,
+    overview: &Overview,
+    Reader(signed_in): Reader,
+    asked: &Asked,
+    now: Timestamp,
+) -> Response {
     html(&OverviewPage {
         root: "./",
         signed_in,
         is_listed: catalog.is_listed(),
         asked,
-        totals: totals(asked, &overview),
-        fields: fields(asked, &overview),
-        pieces: pieces(&overview, now),
+        totals: totals(asked, overview),
+        fields: fields(asked, overview),
+        pieces: pieces(overview, now),
         anything: asked.filter != overview::Filter::default(),
-        counts: counts(&overview),
-        overview: &overview,
+        counts: counts(overview),
+        as_of: as_of(now),
+        overview,
     })
 }
 
@@ -263,6 +277,7 @@ struct DetailPage<'a> {
     conditions: Vec<ShownCondition<'a>>,
     /// What the last job read.
     bytes: String,
+    as_of: String,
 }
 
 /// A child of an objective and what it adds.
@@ -350,9 +365,15 @@ fn detail_page(detail: &Detail, signed_in: Option<String>, now: Timestamp) -> Re
             .and_then(|more| more.job.as_ref())
             .map(|job| words::bytes(job.query.bytes_processed))
             .unwrap_or_default(),
+        as_of: as_of(now),
         shown: &shown,
         more,
     })
+}
+
+/// What "an hour ago" on paper counts from.
+fn as_of(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 /// What the dashed line says.

@@ -143,12 +143,34 @@ impl Browser {
 
     /// The value of an expression; of a promise, what it comes to. It runs whatever the page's own policy forbids.
     pub async fn eval(&self, js: &str) -> Value {
-        self.post("/execute/sync", json!({"script": format!("return ({js})"), "args": []})).await
+        self.run(&format!("return ({js})")).await
+    }
+
+    /// What a script returns; as `eval`.
+    pub async fn run(&self, script: &str) -> Value {
+        self.post("/execute/sync", json!({"script": script, "args": []})).await
     }
 
     /// Waits until an expression is true.
     pub async fn await_true(&self, js: &str) {
         self.until(js, async |browser| (browser.eval(js).await == Value::Bool(true)).then_some(())).await;
+    }
+
+    /// The tab that commands go to.
+    pub async fn window(&self) -> String {
+        self.call(Method::GET, "/window", Value::Null).await.as_str().unwrap().to_owned()
+    }
+
+    /// An empty tab in front of the others.
+    pub async fn open_tab(&self) {
+        let tab = self.post("/window/new", json!({"type": "tab"})).await;
+        self.show(tab["handle"].as_str().unwrap()).await;
+    }
+
+    /// Brings a tab to the front.
+    pub async fn show(&self, window: &str) {
+        self.post("/window", json!({"handle": window})).await;
+        self.devtools("Page.bringToFront", json!({})).await;
     }
 
     /// A cookie with its attributes, those that scripts may not read too.
@@ -174,6 +196,20 @@ impl Browser {
     pub async fn media(&self, features: &[(&str, &str)]) {
         let features: Vec<Value> = features.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
         self.devtools("Emulation.setEmulatedMedia", json!({"features": features})).await;
+    }
+
+    /// The page as it is printed, where the reader's system prefers `scheme`.
+    pub async fn paper(&self, scheme: &str) {
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.devtools("Emulation.setEmulatedMedia", json!({"media": "print", "features": features})).await;
+    }
+
+    /// How many pages of A4 it is.
+    pub async fn sheets(&self) -> usize {
+        let parameters = json!({"paperWidth": 8.27, "paperHeight": 11.69, "printBackground": false});
+        let pdf = self.devtools("Page.printToPDF", parameters).await;
+        let pdf = BASE64_STANDARD.decode(pdf["data"].as_str().unwrap()).unwrap();
+        pdf.windows(b"/Type /Page\n".len()).filter(|&text| text == b"/Type /Page\n").count()
     }
 
     /// The size of the page, in CSS pixels; a window cannot be as narrow as a phone. Below 500 it is a phone.

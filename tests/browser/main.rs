@@ -2,7 +2,14 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../dashboard/world.rs"]
+#[allow(dead_code, reason = "what a test without a browser asks is there too")]
+mod world;
 
+mod accessible;
 mod browser;
 mod dashboard;
+mod live;
 mod login;
+mod print;
+mod sample;

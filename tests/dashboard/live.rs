@@ -1,9 +1,9 @@
 //! What an open page hears.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::{body::Body, http::Request};
-use futures::StreamExt;
+use futures::{StreamExt, future::join_all};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
@@ -73,6 +73,35 @@ async fn a_stream_ends_when_the_operator_stops() {
     let site = site([]);
     let mut stream = stream(&site).await;
     stream.next().await;
+    assert_eq!(site.objects.listeners(), 1);
     site.shutdown.cancel();
     assert_eq!(timeout(Duration::from_secs(1), stream.next()).await, Ok(None));
+    assert_eq!(site.objects.listeners(), 0);
+}
+
+#[tokio::test]
+async fn those_who_ask_for_the_same_after_a_change_share_one_reading() {
+    let site = site([key_result("sales", "leads", json!({})), key_result("secret", "other", json!({}))]);
+    let readings = || site.objects.readings.load(Ordering::Relaxed);
+    join_all((0..20).map(|_| site.page("/"))).await;
+    assert_eq!(readings(), 1);
+    site.objects.set(&key_result("sales", "leads", json!({"status": {"value": "4321"}})));
+    for page in join_all((0..20).map(|_| site.page("/"))).await {
+        assert!(words(&page).contains("4,321 leads"), "none is older than the change");
+    }
+    assert_eq!(readings(), 2);
+    let page = site.get_as(&["sales"], "/").await.text;
+    assert!(page.contains("leads") && !page.contains("secret"), "what others see is not shared");
+    assert_eq!(readings(), 3);
+    assert!(!site.page("/?text=other").await.contains("4,321"));
+    assert_eq!(readings(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_is_not_kept() {
+    let site = site([key_result("sales", "leads", json!({}))]);
+    site.page("/").await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    site.page("/").await;
+    assert_eq!(site.objects.readings.load(Ordering::Relaxed), 2, "what it says follows the clock too");
 }

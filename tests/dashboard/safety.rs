@@ -154,7 +154,7 @@ fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
 #[test]
 fn text_is_readable_in_light_and_in_dark() {
     let style = include_str!("../../src/dashboard/assets/style.css");
-    let (light, rest) = style.split_once("@media (prefers-color-scheme: dark)").unwrap();
+    let (light, rest) = style.split_once("@media screen and (prefers-color-scheme: dark)").unwrap();
     let dark = &rest[..rest.find("* {").unwrap()];
     for (scheme, colours) in [("light", colours(light)), ("dark", colours(dark))] {
         let check = |text: &str, ground: &str, least: f64| {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -60,6 +63,8 @@ pub struct Objects {
     connections: OfKind,
     changes: watch::Sender<u64>,
     listed: bool,
+    /// How often all key results were read.
+    pub readings: AtomicUsize,
 }
 
 impl Objects {
@@ -80,6 +85,7 @@ impl Objects {
             connections,
             changes: watch::Sender::new(0),
             listed: true,
+            readings: AtomicUsize::new(0),
         }
     }
 
@@ -93,6 +99,11 @@ impl Objects {
         self.change();
     }
 
+    /// How many streams of open pages there are.
+    pub fn listeners(&self) -> usize {
+        self.changes.receiver_count()
+    }
+
     pub fn change(&self) {
         self.changes.send_modify(|change| *change += 1);
     }
@@ -104,6 +115,7 @@ impl Catalog for Objects {
     }
 
     fn each_key_result(&self, of: &mut dyn FnMut(&[u8])) {
+        self.readings.fetch_add(1, Ordering::Relaxed);
         self.key_results.lock().unwrap().each(of);
     }
 
