@@ -116,7 +116,7 @@ async fn who_may_not_list_is_told_what_to_ask_for() {
 async fn an_empty_namespace_and_an_unknown_name_are_told() {
     let sandbox = sandbox("empty").await;
     let run = okr(&sandbox, &["list"]).await;
-    assert_eq!((run.code, run.out.as_str()), (0, ""));
+    assert_eq!((run.code, run.out.as_str()), (0, ""), "{}", run.err);
     assert!(run.err.contains("There are no objectives or key results in namespace"), "{}", run.err);
     let run = okr(&sandbox, &["describe", "nothing"]).await;
     assert!(run.code == 2 && run.err.contains("there is no key result or objective nothing"), "{}", run.err);
