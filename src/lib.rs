@@ -1,7 +1,7 @@
 //! okr-operator: objectives and key results as Kubernetes resources, their numbers from BigQuery.
 //!
 //! Dependencies point one way: `api <- domain <- {controller, view}`, with `bigquery` beside them and `dashboard` on `view`;
-//! `exchange` joins `domain` and `bigquery` for whoever sends queries.
+//! `exchange` joins `domain` and `bigquery` for whoever sends queries, and `plugin` is on `view` and, to check, `exchange`.
 //!
 //! | to find | look in |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! | which of several replicas works | [`controller::leadership`] |
 //! | what people are shown of objects | [`view`], and [`dashboard`] for its pages |
 //! | who may see what of the dashboard | [`dashboard::gate`] |
+//! | a command of kubectl okr | [`plugin`], and [`plugin::check`] for manifests without a cluster |
 //! | what Prometheus is told | [`metrics`], of objects by [`view::reading`] |
 //! | how it all runs | [`controller`] |
 

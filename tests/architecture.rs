@@ -1,6 +1,9 @@
 //! What the layers may know of one another, who may write, and what must agree with what.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use clap::CommandFactory;
 use okr_operator::{
@@ -139,6 +142,69 @@ fn the_read_model_knows_no_page_no_client_and_no_clock() {
             "tracing",
         ],
     );
+}
+
+/// The modules of the crate's root that a folder's code names, by path or in a `use crate::{...}`.
+fn known(folder: &str) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    for (_, text) in code(folder) {
+        for (at, start) in text.match_indices("crate::") {
+            let rest = &text[at + start.len()..];
+            let Some(listed) = rest.strip_prefix('{') else {
+                known.insert(name(rest));
+                continue;
+            };
+            let mut depth = 0;
+            let mut is_first = true;
+            for (at, c) in listed.char_indices() {
+                if is_first && depth == 0 && c.is_alphabetic() {
+                    known.insert(name(&listed[at..]));
+                    is_first = false;
+                }
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => is_first = true,
+                    _ => {}
+                }
+            }
+        }
+    }
+    known
+}
+
+fn name(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+#[track_caller]
+fn check_knows(folder: &str, most: &[&str]) {
+    let known = known(folder);
+    let more: Vec<&String> = known.iter().filter(|module| !most.contains(&module.as_str())).collect();
+    assert!(more.is_empty(), "src/{folder} knows {more:?}");
+}
+
+#[test]
+fn each_layer_knows_those_below_it() {
+    check_knows("api", &["api"]);
+    check_knows("bigquery", &["bigquery", "clock"]);
+    check_knows("domain", &["api", "domain"]);
+    check_knows("exchange", &["api", "bigquery", "domain", "exchange"]);
+    check_knows("view", &["api", "domain", "view"]);
+    check_knows("dashboard", &["api", "causes", "clock", "dashboard", "http", "view"]);
+    check_knows("metrics", &["metrics", "view"]);
+    check_knows("plugin", &["api", "bigquery", "causes", "clock", "domain", "exchange", "plugin", "view"]);
+    assert!(known("plugin").contains("exchange"), "what stands in braces is read");
+}
+
+/// What is shown comes from the read model; only the check decides, as the operator would.
+#[test]
+fn of_the_plugin_only_the_check_decides() {
+    let is_check = |path: &Path| path.strip_prefix(root()).is_ok_and(|path| path.starts_with("src/plugin/check"));
+    let shown: Vec<_> = code("plugin").into_iter().filter(|(path, _)| !is_check(path)).collect();
+    let found = mentions(&shown, &["domain", "bigquery", "exchange"]);
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]

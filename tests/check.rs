@@ -155,6 +155,50 @@ fn a_folder_is_read_as_kubectl_reads_it() {
     assert!(run(&["-R", "-f", path]).2.starts_with("2 objects checked, 0 findings"));
 }
 
+/// What names a pipe, or a file without an end, must not wait for it or read it all.
+#[test]
+fn pipes_in_a_folder_are_passed_over_and_a_device_has_an_end() {
+    let folder = folder("pipes");
+    std::fs::write(folder.join("a.yaml"), GOOD).unwrap();
+    assert!(Command::new("mkfifo").arg(folder.join("b.yaml")).status().unwrap().success());
+    std::os::unix::fs::symlink("c.yaml", folder.join("c.yaml")).unwrap();
+    std::os::unix::fs::symlink("..", folder.join("up")).unwrap();
+    let (code, _, aside) = run(&["-R", "-f", folder.to_str().unwrap()]);
+    assert_eq!(code, 2, "{aside}");
+    assert!(aside.contains("c.yaml cannot be read") && aside.contains("1 object checked, 0 findings"), "{aside}");
+    let (code, _, aside) = run(&["-f", "/dev/zero"]);
+    assert!(code == 2 && aside.contains("is larger than 64 MiB"), "{aside}");
+}
+
+/// A pull request of a stranger is checked too.
+#[test]
+fn hostile_text_is_neither_obeyed_by_a_terminal_nor_by_github() {
+    let path = folder("hostile").join("a.yaml");
+    let text = GOOD
+        .replace("good", r#""a\e[31m\n::error::x\u202e""#)
+        .replace("  measure", "  \"b\\n::error::y\": 1\n  measure");
+    let other = "---\napiVersion: v1\nkind: \"Pod\\e[31m\\n::error::z\"\nmetadata: {name: x}\n";
+    std::fs::write(&path, text + other).unwrap();
+    for format in ["text", "github"] {
+        let (code, out, aside) = run(&["-f", path.to_str().unwrap(), "-o", format]);
+        assert_eq!(code, 1);
+        let all = format!("{out}{aside}");
+        assert!(!all.contains(['\u{1b}', '\u{202e}']), "{all:?}");
+        let orders = all.lines().filter(|line| line.starts_with("::"));
+        assert_eq!(orders.count(), if format == "github" { 2 } else { 0 }, "{all}");
+        assert_eq!(all.lines().count(), 3, "{all}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn findings_that_cannot_be_written_are_not_found_out() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = kubectl_okr(&["-f", "examples", "-o", "json"]).stdout(full).output().unwrap();
+    let (code, _, aside) = said(output);
+    assert!(code == 2 && aside.contains("the findings cannot be written"), "{aside}");
+}
+
 #[test]
 fn ten_megabytes_are_no_trouble() {
     let many: Vec<String> = (0..50)

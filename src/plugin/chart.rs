@@ -129,10 +129,13 @@ pub fn draw(chart: &Chart, okr_status: OkrStatus, paint: Paint, size: Size) -> S
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    let dates = [chart.times.0, chart.times.1].map(|time| date(time, &chart.zone));
+    let mut dates = [chart.times.0, chart.times.1].map(|time| date(time, &chart.zone));
+    if dates[0].len() + dates[1].len() >= width {
+        dates = dates.map(|date| date.split_once('-').map_or_else(String::new, |(_, day)| day.to_owned()));
+    }
     let axis = format!("{} └{}", " ".repeat(margin), "─".repeat(width));
     text.push_str(&format!("{}\n", paint.styled(paint::DIM, &axis)));
-    let between = width.saturating_sub(dates[0].len() + dates[1].len());
+    let between = width.saturating_sub(dates[0].len() + dates[1].len()).max(1);
     text.push_str(&format!("{}  {}{}{}\n", " ".repeat(margin), dates[0], " ".repeat(between), dates[1]));
     text.push_str(&format!("{}  {}\n", " ".repeat(margin), paint.styled(paint::DIM, &legend(&plot.marks))));
     text
@@ -219,7 +222,8 @@ fn label(value: f64, range: f64) -> String {
         range if range >= 20.0 => 0,
         range if range >= 2.0 => 1,
         range if range >= 0.2 => 2,
-        _ => 4,
+        range if range >= 0.002 => 4,
+        _ => return format!("{value:.2e}"),
     };
     if value.abs() >= 1e12 { format!("{value:.2e}") } else { words::number(&format!("{value:.decimals$}")) }
 }
@@ -228,4 +232,17 @@ fn date(seconds: f64, zone: &TimeZone) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "a second of a period")]
     let time = Timestamp::from_second(seconds as i64);
     time.map(|time| time.to_zoned(zone.clone()).date().to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_every_range_are_told_apart() {
+        assert_eq!(label(1234.0, 100.0), "1,234");
+        assert_eq!(label(0.05, 0.1), "0.0500");
+        assert_eq!((label(1e-38, 2e-38), label(-1e-39, 2e-38)), ("1.00e-38".to_owned(), "-1.00e-39".to_owned()));
+        assert_eq!(label(1e39, 2e39), "1.00e39");
+    }
 }

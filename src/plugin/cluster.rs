@@ -33,7 +33,7 @@ pub struct Target {
     #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
     pub context: Option<String>,
     /// The namespace to look in. Default: that of the context.
-    #[arg(short, long, global = true, value_name = "NAME", help_heading = "Cluster")]
+    #[arg(short, long, global = true, value_name = "NAME", help_heading = "Cluster", value_parser = namespace)]
     pub namespace: Option<String>,
     /// The kubeconfig to use instead of those of KUBECONFIG, or of ~/.kube/config.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Cluster")]
@@ -44,7 +44,13 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     #[error("no cluster is configured: set KUBECONFIG, or name a file with --kubeconfig")]
+    NoKubeconfig(#[source] KubeconfigError),
+    #[error("the kubeconfig cannot be used")]
     Kubeconfig(#[source] KubeconfigError),
+    #[error("the kubeconfig cannot be used: it is not the YAML of one, see its {0}")]
+    NotYaml(String),
+    #[error("the kubeconfig has no context {0}: kubectl config get-contexts lists those that there are")]
+    NoContext(String),
     #[error("nothing can be run")]
     Runtime(#[source] std::io::Error),
     #[error("no client can be made from the kubeconfig")]
@@ -92,14 +98,15 @@ impl Cluster {
             // In a pod there is none, and none is needed.
             Err(error) => match Config::incluster() {
                 Ok(config) if target.kubeconfig.is_none() && target.context.is_none() => config,
-                Ok(_) | Err(_) => return Err(ClusterError::Kubeconfig(error)),
+                Ok(_) | Err(_) => return Err(unusable(error, target)),
             },
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(CALL_TIMEOUT);
         // Somebody waits, and can try again: an overloaded server is said to be one at once.
         config.default_retry = false;
-        let namespace = target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let namespace = target.namespace.clone().filter(|namespace| !namespace.is_empty());
+        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let client = Client::try_from(config).map_err(ClusterError::Client)?;
         Ok(Self { client, namespace, server })
@@ -126,8 +133,13 @@ impl Cluster {
             403 => ClusterError::Forbidden {
                 verb,
                 plural: K::plural(&()).into_owned(),
-                place: scope.map_or_else(|| "in all namespaces".to_owned(), |scope| format!("in namespace {scope}")),
-                hint: if scope.is_none() { ", or name a namespace with -n" } else { "" },
+                place: match (scope, verb) {
+                    (Some(scope), _) => format!("in namespace {scope}"),
+                    (None, "list") => "in all namespaces".to_owned(),
+                    (None, _) => "in this cluster".to_owned(),
+                },
+                // What is asked for one by one without a namespace is in none.
+                hint: if scope.is_none() && verb == "list" { ", or name a namespace with -n" } else { "" },
             },
             // Of the kind, where the path itself is unknown: the answer about an object names it.
             404 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => {
@@ -161,6 +173,32 @@ impl Cluster {
             other => other?,
         };
         Ok(Objects { objectives, key_results, connections })
+    }
+}
+
+/// Which of the two is missing, the cluster or its context, or what else is wrong.
+fn unusable(error: KubeconfigError, target: &Target) -> ClusterError {
+    match error {
+        KubeconfigError::LoadContext(name) if target.context.is_some() => ClusterError::NoContext(name),
+        KubeconfigError::ReadConfig(..) if target.kubeconfig.is_none() => ClusterError::NoKubeconfig(error),
+        KubeconfigError::FindPath | KubeconfigError::CurrentContextNotSet => ClusterError::NoKubeconfig(error),
+        // What the parser says shows the lines around, and a token may stand there.
+        KubeconfigError::Parse(error) => ClusterError::NotYaml(error.location().map_or_else(
+            || "beginning".to_owned(),
+            |location| format!("line {}, column {}", location.line(), location.column()),
+        )),
+        error => ClusterError::Kubeconfig(error),
+    }
+}
+
+/// As kubectl takes it: none is the context's. Anything else would be part of a path.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_name = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let ends = |c: char| c.is_ascii_alphanumeric();
+    match text {
+        "" => Ok(String::new()),
+        text if is_name && text.starts_with(ends) && text.ends_with(ends) && text.len() <= 63 => Ok(text.to_owned()),
+        _ => Err("a namespace has a name of lower-case letters, digits and hyphens, at most 63 of them".to_owned()),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Shell completion: of the program by itself, and of `kubectl okr` through kubectl's own.
 
-use std::{ffi::OsString, path::Path};
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+};
 
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, engine};
@@ -52,7 +55,10 @@ pub fn complete(arguments: &CompleteArguments, output: &mut Output) -> Verdict {
         .is_some_and(|word| ["-f", "--filename", "--kubeconfig"].iter().any(|flag| word == flag));
     let mut text = String::new();
     if !wants_file && let Ok(candidates) = engine::complete(&mut command(), words, place, Some(Path::new("."))) {
-        for candidate in candidates.iter().filter(|candidate| !candidate.is_hide_set()) {
+        // Flags are offered to who begins one, as kubectl's are: a name is rarely meant to be one.
+        let is_flag = arguments.words.last().is_some_and(|word| word.to_string_lossy().starts_with('-'));
+        let fits = |value: &OsStr| is_flag || !value.to_string_lossy().starts_with('-');
+        for candidate in candidates.iter().filter(|one| !one.is_hide_set() && fits(one.get_value())) {
             text.push_str(&candidate.get_value().to_string_lossy());
             if let Some(help) = candidate.get_help() {
                 text.push_str(&format!("\t{}", help.to_string().lines().next().unwrap_or_default()));

@@ -128,7 +128,9 @@ impl Description<'_> {
         let since = row.okr_status_since.as_ref().map(|since| format!(", since {}", self.when(since)));
         let word = self.paint.styled(cell.style, &cell.text);
         lines.raw("Status", &format!("{word}{}", since.unwrap_or_default()));
-        if let Some(bar) = paint::bar(row, 30) {
+        // Beside it stand its name and two percentages.
+        let cells = self.paint.width.map_or(30, |width| width.saturating_sub(40).clamp(10, 30));
+        if let Some(bar) = paint::bar(row, cells) {
             let bar = self.paint.styled(paint::of_status(row.okr_status), &bar);
             let percent = row
                 .progress_percent
@@ -296,7 +298,7 @@ impl Lines {
 
     fn table(&mut self, mut columns: Vec<Column>) {
         columns.retain(Column::says_anything);
-        let narrower = Paint { width: self.paint.width.map(|width| width - 2), ..self.paint };
+        let narrower = Paint { width: self.paint.width.map(|width| width.saturating_sub(2)), ..self.paint };
         for line in table(columns, narrower).lines() {
             self.text.push_str(&format!("  {line}\n"));
         }

@@ -224,7 +224,7 @@ async fn lease(cluster: &Cluster, namespace: &str, name: &str, findings: &mut Fi
     }
 }
 
-/// What this person may do with key results.
+/// What this person may do with key results and objectives.
 async fn own_rights(cluster: &Cluster, findings: &mut Findings<'_>) {
     let api: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
     let mut missing = Vec::new();
@@ -249,13 +249,15 @@ async fn own_rights(cluster: &Cluster, findings: &mut Findings<'_>) {
     }
 }
 
-fn own_verbs() -> [(String, &'static str); 4] {
+fn own_verbs() -> [(String, &'static str); 5] {
     let key_results = OkrKeyResult::plural(&()).into_owned();
+    let objectives = OkrObjective::plural(&()).into_owned();
     [
         (key_results.clone(), "list"),
-        (OkrObjective::plural(&()).into_owned(), "list"),
+        (objectives.clone(), "list"),
         (BigQueryConnection::plural(&()).into_owned(), "list"),
         (key_results, "patch"),
+        (objectives, "patch"),
     ]
 }
 

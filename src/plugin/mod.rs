@@ -91,6 +91,7 @@ impl From<Verdict> for ExitCode {
 pub fn main(arguments: Arguments) -> ExitCode {
     let mut output = Output::default();
     match run(&arguments, &mut output) {
+        Ok(_) if output.is_lost() => Verdict::CouldNotCheck,
         Ok(verdict) => verdict,
         Err(error) => {
             output.note(&format!("kubectl okr: {}", cluster::sentence(&error)));
@@ -103,7 +104,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
 fn run(arguments: &Arguments, output: &mut Output) -> Result<Verdict, ClusterError> {
     let Arguments { command, target, look } = arguments;
     match command {
-        Command::Check(arguments) => Ok(check::main(arguments)),
+        Command::Check(arguments) => Ok(check::main(arguments, look)),
         Command::Completion(arguments) => Ok(completion::run(arguments, output)),
         Command::Complete(arguments) => Ok(completion::complete(arguments, output)),
         Command::List(_)

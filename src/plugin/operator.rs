@@ -28,7 +28,15 @@ pub async fn find(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Oper
     let listed = match namespace {
         Some(namespace) => list(cluster, Some(namespace), &parameters).await,
         None => match list(cluster, None, &parameters).await {
-            Err(ClusterError::Forbidden { .. }) => list(cluster, Some(&cluster.namespace), &parameters).await,
+            Err(ClusterError::Forbidden { .. }) => {
+                list(cluster, Some(&cluster.namespace), &parameters).await.map_err(|error| match error {
+                    ClusterError::Forbidden { verb, plural, place, hint: _ } => {
+                        let hint = ", or name the operator's namespace with --operator-namespace";
+                        ClusterError::Forbidden { verb, plural, place, hint }
+                    }
+                    error => error,
+                })
+            }
             listed => listed,
         },
     };

@@ -8,6 +8,7 @@ use serde::Serialize;
 #[derive(Default)]
 pub struct Output {
     is_closed: bool,
+    is_lost: bool,
 }
 
 impl Output {
@@ -19,6 +20,7 @@ impl Output {
         if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             self.is_closed = true;
             if error.kind() != ErrorKind::BrokenPipe {
+                self.is_lost = true;
                 self.note(&format!("kubectl okr: the output cannot be written: {error}"));
             }
         }
@@ -27,6 +29,11 @@ impl Output {
     /// Whether nobody reads any more, as a command that goes on printing wants to know.
     pub fn is_closed(&self) -> bool {
         self.is_closed
+    }
+
+    /// Whether somebody would still read, and did not get all: of a full disk, say.
+    pub fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     pub fn json(&mut self, value: &impl Serialize) {

@@ -114,8 +114,10 @@ pub fn bar(row: &Row, width: usize) -> Option<String> {
 
 /// Text that people wrote, on one line, without what a terminal would obey or what turns its direction.
 pub fn plain(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().filter(|c| !turns(*c)).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let turns =
+        |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let ends = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    text.chars().filter(|c| !turns(*c)).map(|c| if ends(c) { ' ' } else { c }).collect()
 }
 
 /// The same where it may have several lines.
@@ -150,6 +152,7 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_not_written() {
         assert_eq!(plain("a\x1b[31mb\nc\u{202e}d\u{9b}1m"), "a [31mb cd 1m");
+        assert_eq!(plain("a\u{61c}b\u{2028}c"), "ab c");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
 
 use super::{
     Verdict,
-    cluster::{Cluster, ClusterError, Objects, Target},
+    cluster::{Cluster, ClusterError, Objects, Target, sentence},
     describe,
     named::Named,
     output::Output,
@@ -95,9 +95,18 @@ pub async fn run(
         .buffer_unordered(AT_ONCE);
     let mut verdict = Verdict::Fine;
     while let Some((kind, name, end)) = ends.next().await {
-        let end = end?;
+        let subject = format!("{}/{}", kind.name().to_lowercase(), name.name);
+        let end = match end {
+            // Deleted in the meantime, say: the others are asked all the same.
+            Err(error @ ClusterError::Refused { .. }) => {
+                output.note(&format!("kubectl okr: {subject}: {}", paint::plain(&sentence(&error))));
+                verdict = Verdict::CouldNotCheck;
+                continue;
+            }
+            end => end?,
+        };
         verdict = verdict.max(end.verdict());
-        output.text(&format!("{}/{} {}\n", kind.name().to_lowercase(), name.name, end.sentence(paint)));
+        output.text(&format!("{subject} {}\n", end.sentence(paint)));
     }
     Ok(verdict)
 }

@@ -56,6 +56,7 @@ fn completion_speaks_kubectls_language() {
     let run = complete(&["list", "-o", ""]);
     assert!(run.out.contains("wide") && run.out.contains("yaml"), "{}", run.out);
     assert_eq!(complete(&["check", "-f", ""]).out, ":0\n", "files are the shell's");
+    assert_eq!(complete(&["describe", ""]).out, ":4\n", "flags are for who begins one");
     for shell in ["kubectl", "bash", "zsh", "fish", "elvish", "powershell"] {
         let run: Run = program().args(["completion", shell]).output().unwrap().into();
         assert!(run.code == 0 && run.out.contains("okr"), "{shell}: {}", run.err);

@@ -33,7 +33,19 @@ fn without_a_cluster_it_says_which_one_it_tried() {
     assert!(run.err.contains("no cluster is configured: set KUBECONFIG"), "{}", run.err);
     let run =
         with_kubeconfig("context", &kubeconfig("http://127.0.0.1:9", &json!({})), &["list", "--context", "other"]);
-    assert!(run.code == 2 && run.err.contains("other"), "{}", run.err);
+    assert!(run.code == 2 && run.err.contains("the kubeconfig has no context other"), "{}", run.err);
+    let run: Run = program().args(["list", "--kubeconfig", "/nonexistent"]).output().unwrap().into();
+    assert!(run.code == 2 && run.err.contains("the kubeconfig cannot be used: failed to read"), "{}", run.err);
+    assert_eq!(run.err.matches("os error 2").count(), 1, "{}", run.err);
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("broken.kubeconfig");
+    std::fs::write(&file, "users:\n- name: u\n  user:\n    token: s3cret\n  x: [\n").unwrap();
+    let run: Run = program().args(["list", "--kubeconfig"]).arg(&file).output().unwrap().into();
+    assert!(run.code == 2 && run.err.contains("see its line 5, column 6"), "{}", run.err);
+    assert!(!run.err.contains("s3cret"), "{}", run.err);
+    for namespace in ["a b", "../a", "A", "-"] {
+        let run: Run = program().args(["list", &format!("--namespace={namespace}")]).output().unwrap().into();
+        assert!(run.code == 2 && run.err.contains("a namespace has a name of lower-case letters"), "{}", run.err);
+    }
 }
 
 /// An API server that answers every request like this.
@@ -104,7 +116,7 @@ async fn who_may_not_list_is_told_what_to_ask_for() {
 async fn an_empty_namespace_and_an_unknown_name_are_told() {
     let sandbox = sandbox("empty").await;
     let run = okr(&sandbox, &["list"]).await;
-    assert_eq!((run.code, run.out.as_str()), (0, ""));
+    assert_eq!((run.code, run.out.as_str()), (0, ""), "{}", run.err);
     assert!(run.err.contains("There are no objectives or key results in namespace"), "{}", run.err);
     let run = okr(&sandbox, &["describe", "nothing"]).await;
     assert!(run.code == 2 && run.err.contains("there is no key result or objective nothing"), "{}", run.err);

@@ -57,6 +57,10 @@ async fn a_list_fits_its_terminal_and_is_painted_when_asked() {
         assert!(run.out.lines().all(|line| line.chars().count() <= width), "{width}:\n{}", run.out);
         assert!(run.out.contains("lead") && run.out.contains("Behind"), "{width}:\n{}", run.out);
     }
+    let run = okr(&sandbox, &["chart", "leads", "--width", "20"]).await;
+    let [.., axis, dates, _] = run.out.lines().collect::<Vec<_>>()[..] else { panic!("{}", run.out) };
+    assert!(axis.chars().count() <= 20 && dates.chars().count() <= 20, "{}", run.out);
+    assert_eq!(dates.split_whitespace().count(), 2, "{}", run.out);
     let run = okr(&sandbox, &["list", "--color", "always"]).await;
     assert!(run.out.contains("\u{1b}[38;5;208mBehind"), "orange is Behind: {}", run.out);
 }

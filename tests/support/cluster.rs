@@ -62,7 +62,7 @@ pub async fn sandbox(prefix: &str) -> Sandbox {
 }
 
 async fn install_crds(client: Client) {
-    let crds: Api<CustomResourceDefinition> = Api::all(client);
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in crd::all() {
         let name = crd.name_any();
         crds.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(&crd)).await.unwrap();
@@ -72,6 +72,14 @@ async fn install_crds(client: Client) {
         })
         .await;
     }
+    // Established is written a moment before the server knows it itself.
+    await_some("the kinds are served", || async {
+        let one = ListParams::default().limit(1);
+        Api::<OkrKeyResult>::all(client.clone()).list(&one).await.ok()?;
+        Api::<OkrObjective>::all(client.clone()).list(&one).await.ok()?;
+        Api::<BigQueryConnection>::all(client.clone()).list(&one).await.ok()
+    })
+    .await;
 }
 
 /// Asks until there is an answer.

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::plugin::paint::plain;
+
 use super::{Report, run, yaml::Place};
 
 /// One thing that is wrong with a manifest.
@@ -63,7 +65,8 @@ pub enum Format {
     Github,
 }
 
-/// Writes the findings to standard output. Whoever reads it may stop early.
+/// Writes the findings to standard output, a line for each: a file that somebody else wrote must not look like more of
+/// them, or like a command to a terminal or to GitHub. Whoever reads it may stop early.
 pub fn write(report: &Report, format: Format, coloured: bool, with_runs: bool) -> io::Result<()> {
     let Report { findings, ran, .. } = report;
     let mut out = io::BufWriter::new(io::stdout().lock());
@@ -79,7 +82,7 @@ pub fn write(report: &Report, format: Format, coloured: bool, with_runs: bool) -
         Format::Text => {
             for finding in findings {
                 let Finding { file, line, column, object, .. } = finding;
-                let sentence = finding.sentence();
+                let (file, object, sentence) = (plain(file), plain(object), plain(&finding.sentence()));
                 if coloured {
                     writeln!(out, "\x1b[1m{file}:{line}:{column}:\x1b[0m {object}: \x1b[31m{sentence}\x1b[0m")?;
                 } else {
@@ -99,15 +102,15 @@ pub fn write(report: &Report, format: Format, coloured: bool, with_runs: bool) -
     }
     if format != Format::Json {
         for line in ran.iter().flat_map(run::lines) {
-            writeln!(out, "{line}")?;
+            writeln!(out, "{}", plain(&line))?;
         }
     }
     out.flush()
 }
 
-/// GitHub's escapes for what follows the second pair of colons.
+/// GitHub's escapes for what follows the second pair of colons. The log is read at terminals too.
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    plain(&text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A"))
 }
 
 /// And for what stands before it.

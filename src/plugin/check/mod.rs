@@ -15,11 +15,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io::{self, IsTerminal, Write},
+    io::{self, ErrorKind, Write},
     path::PathBuf,
 };
 
-use super::Verdict;
+use super::{
+    Verdict,
+    paint::{Look, plain},
+};
 
 mod finding;
 mod manifest;
@@ -59,8 +62,6 @@ pub struct CheckArguments {
     pub output: Format,
     #[command(flatten)]
     pub run: RunArguments,
-    #[arg(long, env = "NO_COLOR", hide = true, default_value = "")]
-    pub no_color: String,
 }
 
 const MORE: &str = "\
@@ -128,7 +129,7 @@ pub struct Checker {
     report: Report,
 }
 
-pub fn main(arguments: &CheckArguments) -> Verdict {
+pub fn main(arguments: &CheckArguments, look: &Look) -> Verdict {
     let mut checker = Checker::new(&arguments.namespace);
     for source in source::gather(&arguments.filenames, arguments.recursive) {
         match source.content {
@@ -137,23 +138,30 @@ pub fn main(arguments: &CheckArguments) -> Verdict {
         }
     }
     let report = checker.finish_with(&arguments.run);
-    let coloured = io::stdout().is_terminal() && arguments.no_color.is_empty();
+    let written = finding::write(&report, arguments.output, look.paint().colors, arguments.run.run.is_some());
     // Whoever reads along may have seen enough: a closed pipe changes no verdict.
-    let _ = finding::write(&report, arguments.output, coloured, arguments.run.run.is_some());
+    let lost = written.err().filter(|error| error.kind() != ErrorKind::BrokenPipe);
     let _ = summarise(&report);
-    report.verdict()
+    match lost {
+        None => report.verdict(),
+        Some(error) => {
+            let _ = writeln!(io::stderr().lock(), "error: the findings cannot be written: {error}");
+            Verdict::CouldNotCheck
+        }
+    }
 }
 
 /// To standard error, so that the output stays what was asked for.
 fn summarise(report: &Report) -> io::Result<()> {
     let mut out = io::stderr().lock();
     for why in &report.unchecked {
-        writeln!(out, "error: {why}")?;
+        writeln!(out, "error: {}", plain(why))?;
     }
     let many = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
     write!(out, "{} checked, {}", many(report.checked, "object"), many(report.findings.len(), "finding"))?;
     if !report.left_alone.is_empty() {
-        let listed: Vec<String> = report.left_alone.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let listed: Vec<String> =
+            report.left_alone.iter().map(|(kind, count)| format!("{count} {}", plain(kind))).collect();
         write!(out, "; left alone: {}", listed.join(", "))?;
     }
     writeln!(out)
@@ -335,7 +343,8 @@ fn syntax(text: &str, lines_before: usize, unreadable: &yaml::Unreadable) -> Str
         ": put a value with {{ into quotes, and render templates first"
     } else if around.clone().any(|line| line.contains(": %") || line.contains(": @") || line.contains(": `")) {
         ": put a value that begins with %, @ or ` into quotes"
-    } else if around.clone().any(|line| line.matches(": ").count() > 1) {
+    } else if unreadable.message.contains("mapping values") && around.clone().any(|line| line.matches(": ").count() > 1)
+    {
         ": put a value with a colon and a space into quotes"
     } else {
         ""

@@ -35,9 +35,7 @@ pub fn gather(paths: &[PathBuf], recursive: bool) -> Vec<Source> {
     let mut sources = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            let mut bytes = Vec::new();
-            let read = io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes);
-            let content = read.map_err(|error| format!("cannot be read: {error}")).and_then(|_| decode(bytes));
+            let content = read(io::stdin().lock()).map_err(|error| format!("cannot be read: {error}")).and_then(decode);
             sources.push(Source { name: "stdin".to_owned(), content });
         } else if path.is_dir() {
             folder(path, recursive, &mut sources);
@@ -65,20 +63,29 @@ fn folder(path: &Path, recursive: bool, sources: &mut Vec<Source>) {
             if recursive && !path.is_symlink() {
                 folder(&path, recursive, sources);
             }
-        } else if matches!(extension, Some("yaml" | "yml" | "json")) {
+        } else if matches!(extension, Some("yaml" | "yml" | "json")) && !is_endless(&path) {
             sources.push(file(&path));
         }
     }
 }
 
+/// A pipe or a device, which waits for somebody or never ends: a folder has it for others. By its own name it is read, as
+/// of `-f <(helm template ...)`.
+fn is_endless(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
+}
+
 fn file(path: &Path) -> Source {
-    let too_large = || format!("is larger than {} MiB: this is no manifest", LARGEST >> 20);
-    let content = match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > LARGEST => Err(too_large()),
-        Ok(_) => fs::read(path).map_err(|error| format!("cannot be read: {error}")).and_then(decode),
-        Err(error) => Err(format!("cannot be read: {error}")),
-    };
+    let content = fs::File::open(path).and_then(read);
+    let content = content.map_err(|error| format!("cannot be read: {error}")).and_then(decode);
     Source { name: path.display().to_string(), content }
+}
+
+/// No more than tells that it is too much: a device says nothing of its size.
+fn read(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn decode(bytes: Vec<u8>) -> Result<String, String> {

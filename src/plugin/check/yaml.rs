@@ -301,7 +301,6 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<(Data, bo
     let is_plain = style == ScalarStyle::Plain;
     let data = match tag.and_then(Tag::core_suffix) {
         Some("str") => Data::Text(text.to_owned()),
-        Some("binary") => return Err("!!binary is not for Kubernetes manifests: write text".to_owned()),
         Some(kind @ ("int" | "float" | "bool" | "null")) => {
             let data = resolve(text);
             let fits = matches!(
