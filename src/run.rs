@@ -1,9 +1,13 @@
 //! The operator as a process: from its arguments to its exit code.
 
-use std::{convert::Infallible, io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
-use kube::{Client, Config, client::ClientBuilder};
+use kube::{
+    Client, Config,
+    client::ClientBuilder,
+    config::{InferConfigError, KubeconfigError},
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -27,7 +31,10 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("no way to the API server is configured: set KUBECONFIG, or run in a pod with a ServiceAccount")]
-    Kubeconfig(#[source] kube::config::InferConfigError),
+    Kubeconfig(#[source] InferConfigError),
+    /// The parser's own words quote the lines around, and with them tokens.
+    #[error("the kubeconfig is not the YAML of one")]
+    NotYaml,
     #[error("the API server's client cannot be made")]
     Client(#[source] kube::Error),
     #[error("signals cannot be handled")]
@@ -64,7 +71,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 
 async fn run(arguments: RunArguments) -> Result<(), RunError> {
     start_logging(&arguments);
-    let mut config = Config::infer().await.map_err(RunError::Kubeconfig)?;
+    let mut config = Config::infer().await.map_err(unusable)?;
     config.read_timeout = Some(controller::READ_TIMEOUT);
     let own_namespace = config.default_namespace.clone();
     let metrics = Arc::new(Metrics::default());
@@ -84,6 +91,14 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
         result = controller::run(client, settings, metrics, signals, watching) => result.map_err(RunError::from),
         never = serve => match never {},
         never = serve_dashboard => match never {},
+    }
+}
+
+fn unusable(error: InferConfigError) -> RunError {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<KubeconfigError>());
+    match cause {
+        Some(KubeconfigError::Parse(_)) => RunError::NotYaml,
+        Some(_) | None => RunError::Kubeconfig(error),
     }
 }
 

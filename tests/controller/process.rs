@@ -224,6 +224,16 @@ fn crd_prints_what_is_in_the_repository() {
 }
 
 #[test]
+fn a_broken_kubeconfig_shows_no_token() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("broken.kubeconfig");
+    std::fs::write(&file, "users:\n- user:\n    token: not-to-be-told\n   name: [\n").unwrap();
+    let output = operator().args(["run", "--metrics-address=127.0.0.1:0"]).env("KUBECONFIG", &file).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the kubeconfig is not the YAML of one") && !said.contains("not-to-be-told"), "{said}");
+}
+
+#[test]
 fn what_is_wrong_on_the_command_line_is_said() {
     let check = |arguments: &[&str], kubeconfig: &str, code: i32, want: &str| {
         let output = operator().arg("run").args(arguments).env("KUBECONFIG", kubeconfig).output().unwrap();
