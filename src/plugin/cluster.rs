@@ -24,6 +24,8 @@ use crate::{
 
 /// Long enough for ten thousand objects over a slow line, short enough for somebody who waits.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Objects at a time, as kubectl asks for them.
+const PAGE: u32 = 500;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which cluster, and where in it: the same flags as kubectl's.
@@ -154,10 +156,33 @@ impl Cluster {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        let parameters = selector.map_or_else(ListParams::default, |selector| ListParams::default().labels(selector));
-        let request = kube::core::Request::new(K::url_path(&(), scope)).list(&parameters);
-        let call = async { self.client.request::<List>(request.map_err(kube::Error::BuildRequest)?).await };
-        Ok(Listed::new(self.ask::<K, _>("list", scope, call).await?.items))
+        let everything = selector.map_or_else(ListParams::default, |selector| ListParams::default().labels(selector));
+        let (mut parameters, mut pages) = (everything.clone().limit(PAGE), Vec::new());
+        loop {
+            let request = kube::core::Request::new(K::url_path(&(), scope)).list(&parameters);
+            let call = async { self.client.request::<Page>(request.map_err(kube::Error::BuildRequest)?).await };
+            let page = match self.ask::<K, _>("list", scope, call).await {
+                // What the pages so far are from is forgotten: all at once then.
+                Err(ClusterError::Refused { code: 410, .. }) if parameters.continue_token.is_some() => {
+                    pages.clear();
+                    parameters = everything.clone();
+                    continue;
+                }
+                page => page?,
+            };
+            let token = page.metadata.token.filter(|token| !token.is_empty());
+            // Read while the API server makes the next one.
+            pages.push(tokio::task::spawn_blocking(move || page.items.into_iter().map(Item::read).collect::<Vec<_>>()));
+            match token {
+                Some(token) => parameters = parameters.continue_token(&token),
+                None => break,
+            }
+        }
+        let mut listed = Listed::default();
+        for page in pages {
+            listed.add(page.await.expect("nothing in it panics"));
+        }
+        Ok(listed)
     }
 
     /// What exists in `scope`, None for all namespaces. Connections that may not be listed go by their own names.
@@ -208,8 +233,28 @@ pub fn sentence(error: &ClusterError) -> String {
 }
 
 #[derive(Deserialize)]
-struct List {
+struct Page {
+    #[serde(default)]
+    metadata: PageMetadata,
     items: Vec<Box<RawValue>>,
+}
+
+#[derive(Default, Deserialize)]
+struct PageMetadata {
+    #[serde(default, rename = "continue")]
+    token: Option<String>,
+}
+
+/// An object, and which one.
+struct Item {
+    name: Option<Name>,
+    json: Box<RawValue>,
+}
+
+impl Item {
+    fn read(json: Box<RawValue>) -> Self {
+        Self { name: named(json.get().as_bytes()), json }
+    }
 }
 
 /// Objects of one kind, by name.
@@ -220,10 +265,13 @@ struct Listed {
 }
 
 impl Listed {
-    fn new(items: Vec<Box<RawValue>>) -> Self {
-        let named = items.iter().map(|item| named(item.get().as_bytes())).enumerate();
-        let places = named.filter_map(|(index, name)| Some((name?, index))).collect();
-        Self { items, places }
+    fn add(&mut self, items: Vec<Item>) {
+        for Item { name, json } in items {
+            if let Some(name) = name {
+                self.places.insert(name, self.items.len());
+            }
+            self.items.push(json);
+        }
     }
 
     fn each(&self, each: &mut dyn FnMut(&[u8])) {
