@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use crate::{
-    api::Decimal,
+    api::{Decimal, is_dns_label},
     domain::{judgement::Gaps, number::Exact},
     view::reading::{CopiedLabels, CopiedLabelsError},
 };
@@ -187,9 +187,7 @@ fn namespace(text: &str) -> Result<String, String> {
 /// A DNS label, as Kubernetes names namespaces.
 fn label(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let fits =
-        (1..=63).contains(&text.len()) && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-');
+    let fits = text.len() <= 63 && is_dns_label(text);
     let wrong = || format!("{text:?} is not a name: write at most 63 lower-case letters, digits and -");
     fits.then(|| text.to_owned()).ok_or_else(wrong)
 }

@@ -6,6 +6,7 @@ mod connection;
 mod form;
 mod key_result;
 mod measured;
+mod name;
 mod objective;
 mod value;
 
@@ -24,6 +25,7 @@ pub use measured::{
     OverrideStatus, Parameter, ParameterType, Percent, Period, Phase, Reach, StayAbove, StayBelow, StayBetween,
     Thresholds,
 };
+pub use name::{is_dns_label, is_label_name};
 pub use objective::{ChildStatus, ObjectiveStatus, OkrObjective, OkrObjectiveSpec, StatusFrom};
 pub use value::{Bytes, Date, Decimal, Duration, ValueError};
 

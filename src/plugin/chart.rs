@@ -12,12 +12,11 @@ use crate::{
 };
 
 use super::{
-    Verdict,
-    cluster::{Cluster, ClusterError, Target},
+    Session, Verdict,
+    cluster::ClusterError,
     describe,
     named::Named,
-    output::Output,
-    paint::{self, Look, Paint},
+    paint::{self, Paint},
 };
 
 /// Draws the history of values, with the line that they should follow.
@@ -47,14 +46,9 @@ impl Size {
 
 pub async fn run(
     arguments: &ChartArguments,
-    target: &Target,
-    look: &Look,
-    output: &mut Output,
-    now: Timestamp,
+    Session { cluster, paint, output, now }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
-    let cluster = Cluster::connect(target).await?;
     let objects = cluster.objects(Some(&cluster.namespace), None).await?;
-    let paint = look.paint();
     let mut size = Size::fitting(paint);
     size.height = arguments.height.map_or(size.height, usize::from);
     for (kind, name) in describe::find(&objects, &arguments.names, &cluster.namespace)? {

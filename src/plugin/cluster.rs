@@ -13,8 +13,7 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::{
-    api::{BigQueryConnection, OkrKeyResult, OkrObjective},
-    causes::chain,
+    api::{BigQueryConnection, OkrKeyResult, OkrObjective, is_dns_label},
     view::{
         brief::{Kind, decode},
         catalog::Catalog,
@@ -218,18 +217,11 @@ fn unusable(error: KubeconfigError, target: &Target) -> ClusterError {
 
 /// As kubectl takes it: none is the context's. Anything else would be part of a path.
 fn namespace(text: &str) -> Result<String, String> {
-    let is_name = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    let ends = |c: char| c.is_ascii_alphanumeric();
     match text {
         "" => Ok(String::new()),
-        text if is_name && text.starts_with(ends) && text.ends_with(ends) && text.len() <= 63 => Ok(text.to_owned()),
+        text if is_dns_label(text) && text.len() <= 63 => Ok(text.to_owned()),
         _ => Err("a namespace has a name of lower-case letters, digits and hyphens, at most 63 of them".to_owned()),
     }
-}
-
-/// A failure for the person at the terminal.
-pub fn sentence(error: &ClusterError) -> String {
-    chain(error)
 }
 
 #[derive(Deserialize)]

@@ -6,10 +6,9 @@ use std::{
 };
 
 use super::{
-    Verdict,
-    cluster::{Cluster, ClusterError, Target},
+    Session, Verdict,
+    cluster::{ClusterError, Target},
     operator::{self, Operator},
-    output::Output,
 };
 
 /// Opens the operator's dashboard in a browser.
@@ -34,9 +33,8 @@ pub struct DashboardArguments {
 pub async fn run(
     arguments: &DashboardArguments,
     target: &Target,
-    output: &mut Output,
+    Session { cluster, output, .. }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
-    let cluster = Cluster::connect(target).await?;
     let Some(Operator { namespace, name, .. }) =
         operator::find(&cluster, arguments.operator_namespace.as_deref()).await?.into_iter().next()
     else {

@@ -14,12 +14,11 @@ use crate::{
 };
 
 use super::{
-    Verdict, chart,
-    cluster::{Cluster, ClusterError, Objects, Target},
+    Session, Verdict, chart,
+    cluster::{ClusterError, Objects},
     list,
     named::Named,
-    output::Output,
-    paint::{self, Look, Paint},
+    paint::{self, Paint},
     table::{Cell, Column, table},
 };
 
@@ -33,14 +32,9 @@ pub struct DescribeArguments {
 
 pub async fn run(
     arguments: &DescribeArguments,
-    target: &Target,
-    look: &Look,
-    output: &mut Output,
-    now: Timestamp,
+    Session { cluster, paint, output, now }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
-    let cluster = Cluster::connect(target).await?;
     let objects = cluster.objects(Some(&cluster.namespace), None).await?;
-    let paint = look.paint();
     for (index, (kind, name)) in find(&objects, &arguments.names, &cluster.namespace)?.into_iter().enumerate() {
         if let Some(detail) = detail::detail(&objects, kind, &name, &Visible::All, &Gaps::default(), now) {
             if index > 0 {

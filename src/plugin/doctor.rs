@@ -17,6 +17,7 @@ use kube::{Api, Resource, ResourceExt, api::PostParams};
 
 use crate::{
     api::{BigQueryConnection, GROUP, OkrKeyResult, OkrObjective, crd},
+    causes::chain,
     view::{
         Gaps, Visible, connections,
         overview::{self, Asking, Filter},
@@ -26,11 +27,11 @@ use crate::{
 };
 
 use super::{
-    Verdict,
-    cluster::{Cluster, ClusterError, Objects, Target, sentence},
+    Session, Verdict,
+    cluster::{Cluster, ClusterError, Objects},
     operator::{self, Operator},
     output::Output,
-    paint::{self, Look, Paint},
+    paint::{self, Paint},
 };
 
 /// Finds out what keeps numbers from coming: cluster, definitions, operator, rights, connections, key results.
@@ -77,7 +78,7 @@ impl Findings<'_> {
     /// What is not allowed to be seen is not known; everything else that cannot be answered is bad.
     fn fail(&mut self, subject: &str, error: &ClusterError) {
         let health = if matches!(error, ClusterError::Forbidden { .. }) { Health::Unknown } else { Health::Bad };
-        self.tell(health, subject, &sentence(error));
+        self.tell(health, subject, &chain(error));
     }
 
     /// What is wrong weighs more than what is not known.
@@ -91,13 +92,9 @@ impl Findings<'_> {
 
 pub async fn run(
     arguments: &DoctorArguments,
-    target: &Target,
-    look: &Look,
-    output: &mut Output,
-    now: Timestamp,
+    Session { cluster, paint, output, now }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
-    let cluster = Cluster::connect(target).await?;
-    let mut findings = Findings { output, paint: look.paint(), all: BTreeSet::new() };
+    let mut findings = Findings { output, paint, all: BTreeSet::new() };
     // Without a cluster there is nothing else to say.
     let version = cluster.ask::<OkrKeyResult, _>("get", None, cluster.client.apiserver_version()).await?;
     findings.tell(Health::Good, "cluster", &format!("{} answers, Kubernetes {}", cluster.server, version.git_version));

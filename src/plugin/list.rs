@@ -17,10 +17,9 @@ use crate::{
 };
 
 use super::{
-    Verdict,
-    cluster::{Cluster, ClusterError, Target},
-    output::Output,
-    paint::{self, Look, Paint},
+    Session, Verdict,
+    cluster::ClusterError,
+    paint::{self, Paint},
     table::{Cell, Column, table},
 };
 
@@ -77,12 +76,8 @@ struct Items {
 
 pub async fn run(
     arguments: &ListArguments,
-    target: &Target,
-    look: &Look,
-    output: &mut Output,
-    now: Timestamp,
+    Session { cluster, paint, output, now }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
-    let cluster = Cluster::connect(target).await?;
     let scope = (!arguments.all_namespaces).then_some(cluster.namespace.as_str());
     let objects = cluster.objects(scope, arguments.selector.as_deref()).await?;
     let filter = Filter {
@@ -105,7 +100,7 @@ pub async fn run(
                 return Ok(Verdict::Fine);
             }
             let is_wide = arguments.output == ListOutput::Wide;
-            let shape = Shape { paint: look.paint(), is_wide, has_namespaces: scope.is_none(), now };
+            let shape = Shape { paint, is_wide, has_namespaces: scope.is_none(), now };
             output.text(&rows(&overview.lines, &shape));
             if shape.paint.is_terminal {
                 output.text(&format!("\n{}\n", summary(&overview.totals, shape.paint)));

@@ -16,11 +16,14 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+
+use crate::causes;
 
 use self::{
-    cluster::{ClusterError, Target},
+    cluster::{Cluster, ClusterError, Target},
     output::Output,
-    paint::Look,
+    paint::{Look, Paint},
 };
 
 pub mod chart;
@@ -94,7 +97,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Ok(_) if output.is_lost() => Verdict::CouldNotCheck,
         Ok(verdict) => verdict,
         Err(error) => {
-            output.note(&format!("kubectl okr: {}", cluster::sentence(&error)));
+            output.note(&format!("kubectl okr: {}", causes::chain(&error)));
             Verdict::CouldNotCheck
         }
     }
@@ -103,36 +106,54 @@ pub fn main(arguments: Arguments) -> ExitCode {
 
 fn run(arguments: &Arguments, output: &mut Output) -> Result<Verdict, ClusterError> {
     let Arguments { command, target, look } = arguments;
+    let paint = look.paint();
     match command {
         Command::Check(arguments) => Ok(check::main(arguments, look)),
         Command::Completion(arguments) => Ok(completion::run(arguments, output)),
         Command::Complete(arguments) => Ok(completion::complete(arguments, output)),
-        Command::List(_)
-        | Command::Describe(_)
-        | Command::Chart(_)
-        | Command::Refresh(_)
-        | Command::Doctor(_)
-        | Command::Dashboard(_) => {
-            // kube's TLS must be told which implementation to take.
-            if rustls::crypto::ring::default_provider().install_default().is_err() {
-                unreachable!("nothing before this installs a provider");
-            }
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            let runtime = runtime.map_err(ClusterError::Runtime)?;
-            runtime.block_on(ask(command, target, look, output))
+        Command::List(arguments) => {
+            in_cluster(target, paint, output, async |session| list::run(arguments, session).await)
+        }
+        Command::Describe(arguments) => {
+            in_cluster(target, paint, output, async |session| describe::run(arguments, session).await)
+        }
+        Command::Chart(arguments) => {
+            in_cluster(target, paint, output, async |session| chart::run(arguments, session).await)
+        }
+        Command::Refresh(arguments) => {
+            in_cluster(target, paint, output, async |session| refresh::run(arguments, session).await)
+        }
+        Command::Doctor(arguments) => {
+            in_cluster(target, paint, output, async |session| doctor::run(arguments, session).await)
+        }
+        Command::Dashboard(arguments) => {
+            in_cluster(target, paint, output, async |session| dashboard::run(arguments, target, session).await)
         }
     }
 }
 
-async fn ask(command: &Command, target: &Target, look: &Look, output: &mut Output) -> Result<Verdict, ClusterError> {
-    let now = crate::clock::now();
-    match command {
-        Command::List(arguments) => list::run(arguments, target, look, output, now).await,
-        Command::Describe(arguments) => describe::run(arguments, target, look, output, now).await,
-        Command::Chart(arguments) => chart::run(arguments, target, look, output, now).await,
-        Command::Refresh(arguments) => refresh::run(arguments, target, look, output, now).await,
-        Command::Doctor(arguments) => doctor::run(arguments, target, look, output, now).await,
-        Command::Dashboard(arguments) => dashboard::run(arguments, target, output).await,
-        Command::Check(_) | Command::Completion(_) | Command::Complete(_) => Ok(Verdict::Fine),
+/// What a command that asks a cluster works with.
+pub struct Session<'a> {
+    pub cluster: Cluster,
+    pub paint: Paint,
+    pub output: &'a mut Output,
+    pub now: Timestamp,
+}
+
+fn in_cluster(
+    target: &Target,
+    paint: Paint,
+    output: &mut Output,
+    command: impl AsyncFnOnce(Session<'_>) -> Result<Verdict, ClusterError>,
+) -> Result<Verdict, ClusterError> {
+    // kube's TLS must be told which implementation to take.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        unreachable!("nothing before this installs a provider");
     }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(ClusterError::Runtime)?.block_on(async {
+        let now = crate::clock::now();
+        let cluster = Cluster::connect(target).await?;
+        command(Session { cluster, paint, output, now }).await
+    })
 }

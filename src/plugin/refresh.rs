@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
 use kube::{
     Api, Resource,
     api::{Patch, PatchParams},
@@ -16,6 +15,7 @@ use serde_json::json;
 
 use crate::{
     api::{Condition, MeasuredStatus, OkrKeyResult, OkrObjective, OkrStatus, REFRESH_ANNOTATION},
+    causes::chain,
     view::{
         brief::Kind,
         row::{Name, sends_nothing},
@@ -24,12 +24,11 @@ use crate::{
 };
 
 use super::{
-    Verdict,
-    cluster::{Cluster, ClusterError, Objects, Target, sentence},
+    Session, Verdict,
+    cluster::{Cluster, ClusterError, Objects},
     describe,
     named::Named,
-    output::Output,
-    paint::{self, Look, Paint},
+    paint::{self, Paint},
 };
 
 /// Requests at once: a refresh of all must not take what the API server grants everybody else.
@@ -62,13 +61,8 @@ pub struct RefreshArguments {
 
 pub async fn run(
     arguments: &RefreshArguments,
-    target: &Target,
-    look: &Look,
-    output: &mut Output,
-    now: Timestamp,
+    Session { cluster, paint, output, now }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
-    let cluster = Cluster::connect(target).await?;
-    let paint = look.paint();
     let objects = cluster.objects(Some(&cluster.namespace), None).await?;
     let wanted = if arguments.all {
         with_query(&objects)
@@ -99,7 +93,7 @@ pub async fn run(
         let end = match end {
             // Deleted in the meantime, say: the others are asked all the same.
             Err(error @ ClusterError::Refused { .. }) => {
-                output.note(&format!("kubectl okr: {subject}: {}", paint::plain(&sentence(&error))));
+                output.note(&format!("kubectl okr: {subject}: {}", paint::plain(&chain(&error))));
                 verdict = Verdict::CouldNotCheck;
                 continue;
             }

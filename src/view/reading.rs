@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    api::{MeasuredStatus, ObjectiveRef, OkrKeyResult, OkrObjective, OkrStatus},
+    api::{self, MeasuredStatus, ObjectiveRef, OkrKeyResult, OkrObjective, OkrStatus},
     domain::conditions::{self, FRESH, Truth},
 };
 
@@ -150,11 +150,7 @@ impl CopiedLabels {
 
 /// `name` or `prefix/name`, as Kubernetes has it but for the lengths of the prefix's parts.
 fn is_label_name(text: &str) -> bool {
-    let fits = |part: &str, longest: usize| {
-        let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        part.len() <= longest && part.chars().all(inner) && ends(part.chars().next()) && ends(part.chars().last())
-    };
+    let fits = |part: &str, longest: usize| part.len() <= longest && api::is_label_name(part);
     match text.split_once('/') {
         Some((prefix, name)) => fits(prefix, 253) && fits(name, 63),
         None => fits(text, 63),

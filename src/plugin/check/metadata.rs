@@ -2,6 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::api::{is_dns_label, is_label_name};
+
 use super::{
     manifest::without_nulls,
     schema::{Problem, value_place},
@@ -147,17 +149,12 @@ fn check_field(field: &Entry, place: Place, problems: &mut Vec<Problem>) {
     }
 }
 
-fn is_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
-}
-
 /// An RFC 1123 label.
 fn label(text: &str) -> Option<String> {
     if text.len() > 63 {
         return Some(format!("is {} characters long: shorten it to at most 63", text.len()));
     }
-    (!is_label(text))
+    (!is_dns_label(text))
         .then(|| named(text, "lower-case letters, digits and hyphens, the first and last no hyphen", false))
 }
 
@@ -167,7 +164,7 @@ fn subdomain(text: &str) -> Option<String> {
         return Some(format!("is {} characters long: shorten it to at most 253", text.len()));
     }
     let words = "lower-case letters, digits, hyphens and dots, the first and last a letter or digit";
-    (!text.split('.').all(is_label)).then(|| named(text, words, true))
+    (!text.split('.').all(is_dns_label)).then(|| named(text, words, true))
 }
 
 /// With a name that would do.
@@ -180,18 +177,12 @@ fn named(text: &str, words: &str, dots: bool) -> String {
         .collect();
     let parts: Vec<&str> = mapped.split('-').filter(|part| !part.is_empty()).collect();
     let proposal = parts.join("-");
-    let fits = if dots { proposal.split('.').all(is_label) } else { is_label(&proposal) };
+    let fits = if dots { proposal.split('.').all(is_dns_label) } else { is_dns_label(&proposal) };
     if fits {
         format!("write {proposal} instead of {text:?}: {words}")
     } else {
         format!("{text:?} may have only {words}")
     }
-}
-
-fn is_name(text: &str) -> bool {
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    edge(text.chars().next()) && edge(text.chars().next_back()) && text.chars().all(inner)
 }
 
 /// A label's or annotation's key: a name, with or without a domain before it.
@@ -201,11 +192,11 @@ fn qualified(key: &str) -> Option<String> {
         None => (None, key),
     };
     let domain_fits = domain.is_none_or(|domain| subdomain(domain).is_none());
-    let fits = domain_fits && is_name(name) && name.len() <= 63;
+    let fits = domain_fits && is_label_name(name) && name.len() <= 63;
     (!fits).then(|| format!("{key:?} cannot be a key: write letters, digits, hyphens, dots and underscores, at most 63, with or without a domain and / before them"))
 }
 
 fn label_value(text: &str) -> Option<String> {
-    let fits = text.is_empty() || (text.len() <= 63 && is_name(text));
+    let fits = text.is_empty() || (text.len() <= 63 && is_label_name(text));
     (!fits).then(|| format!("{text:?} cannot be a label's value: write at most 63 letters, digits, hyphens, dots and underscores, or make it an annotation"))
 }

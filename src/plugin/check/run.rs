@@ -23,7 +23,6 @@ use crate::{
         connection::{ConnectionReason, Verdict as Refused},
         judgement::Gaps,
         measured::{NotMeasured, Source},
-        number,
         schedule::{self, How, Plan, Route, Through},
         status::{self, Attempt, Outcome},
     },
@@ -81,11 +80,6 @@ pub struct Ran {
     pub status: Option<MeasuredStatus>,
     #[serde(skip)]
     pub verdict: Verdict,
-}
-
-/// SPEC 2: the gaps of who sets none.
-fn gaps() -> Gaps {
-    Gaps { behind: number::integer(0), at_risk: number::integer(25) }
 }
 
 /// Every object has one: a connection's choice and a fingerprint are told apart by it.
@@ -227,7 +221,7 @@ impl Runner<'_> {
             }
             _ => None,
         };
-        let status = status::next(&measured, &route, attempt.as_ref(), &gaps(), clock::now());
+        let status = status::next(&measured, &route, attempt.as_ref(), &Gaps::default(), clock::now());
         if let Some(ready) = conditions::find(&status.conditions, READY) {
             ran.reason = ready.reason.clone();
             ran.message = ready.message.clone();
