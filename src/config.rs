@@ -7,6 +7,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum, error::Erro
 use crate::{
     api::{Decimal, is_dns_label},
     domain::{judgement::Gaps, number::Exact},
+    plugin::doctor::DoctorArguments,
     view::reading::{CopiedLabels, CopiedLabelsError},
 };
 
@@ -27,6 +28,11 @@ pub enum Command {
     },
     /// Runs the operator.
     Run(Box<RunArguments>),
+    /// Looks, from within the cluster, at what an installation needs: kubectl okr doctor for `helm test`.
+    #[command(
+        after_help = "Exit codes: 0 nothing is known to be wrong, 1 something is, 2 the cluster could not be asked."
+    )]
+    Doctor(DoctorArguments),
 }
 
 #[derive(Debug, Clone, clap::Args)]

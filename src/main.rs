@@ -3,7 +3,7 @@ use std::{path::Path, process::ExitCode};
 use okr_operator::{
     api::crd,
     config::{Arguments, Command},
-    run,
+    plugin, run,
 };
 
 fn main() -> ExitCode {
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             }
         },
         Command::Run(arguments) => run::main(*arguments),
+        Command::Doctor(arguments) => plugin::examine(&arguments),
     }
 }
 

@@ -37,6 +37,8 @@ pub enum RunError {
     NotYaml,
     #[error("the API server's client cannot be made")]
     Client(#[source] kube::Error),
+    #[error("the API server is Kubernetes {0}, and okr-operator needs {oldest} or later: upgrade the cluster", oldest = shown(OLDEST))]
+    TooOld(String),
     #[error("signals cannot be handled")]
     Signals(#[source] std::io::Error),
     #[error(transparent)]
@@ -77,6 +79,7 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::default());
     let client = ClientBuilder::try_from(config).map_err(RunError::Client)?;
     let client = client.with_layer(&CountCalls(Arc::clone(&metrics))).build();
+    refuse_too_old(&client).await?;
 
     let signals = Signals::default();
     stop_on_signals(&signals.shutdown)?;
@@ -92,6 +95,31 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
         never = serve => match never {},
         never = serve_dashboard => match never {},
     }
+}
+
+/// The oldest Kubernetes whose API servers the kinds and the client are made for: major and minor version.
+const OLDEST: (u32, u32) = (1, 33);
+
+/// Time enough for an API server that answers at all; of one that does not, the watches will tell.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
+
+async fn refuse_too_old(client: &Client) -> Result<(), RunError> {
+    match tokio::time::timeout(VERSION_TIMEOUT, client.apiserver_version()).await {
+        Ok(Ok(version)) if number(&version.major, &version.minor).is_some_and(|number| number < OLDEST) => {
+            Err(RunError::TooOld(version.git_version))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Some providers write a minor version as `33+`. None where it is no number at all.
+fn number(major: &str, minor: &str) -> Option<(u32, u32)> {
+    let digits = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok();
+    Some((digits(major)?, digits(minor)?))
+}
+
+fn shown((major, minor): (u32, u32)) -> String {
+    format!("{major}.{minor}")
 }
 
 fn unusable(error: InferConfigError) -> RunError {
@@ -195,5 +223,18 @@ fn start_logging(arguments: &RunArguments) {
     match arguments.log_format {
         LogFormat::Json => subscriber.json().init(),
         LogFormat::Text => subscriber.init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_providers_write_them() {
+        assert_eq!(number("1", "33"), Some((1, 33)));
+        assert_eq!(number("1", "32+"), Some((1, 32)));
+        assert_eq!(number("", ""), None);
+        assert!(number("1", "9").unwrap() < OLDEST);
     }
 }

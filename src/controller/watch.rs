@@ -153,7 +153,7 @@ impl Follow {
                             kind,
                             namespace = self.scope,
                             error = chain(&error),
-                            "a namespace of --namespaces cannot be read: it does not exist yet, or the operator has no Role in it; it is tried again"
+                            "a namespace of --namespaces cannot be read: it does not exist yet, the operator has no Role in it, or the definitions are not installed; it is tried again"
                         );
                         self.tell(false);
                     }
@@ -178,14 +178,32 @@ impl Follow {
 
 /// What the API server says of a namespace that is not there, or not ours to read.
 fn is_out_of_reach(error: &watcher::Error) -> bool {
+    matches!(code(error), Some(403 | 404))
+}
+
+/// What to do about an error of a watch in all namespaces, where that is known.
+fn advice(error: &watcher::Error) -> &'static str {
+    match code(error) {
+        Some(403) => {
+            ": the operator's ServiceAccount needs a ClusterRole that lets it list and watch this kind, or --namespaces with a Role in each"
+        }
+        Some(404) => {
+            ": the cluster has no such kind, install the definitions with okr-operator crd | kubectl apply --server-side -f -"
+        }
+        _ => "",
+    }
+}
+
+/// The HTTP status of the API server's answer.
+fn code(error: &watcher::Error) -> Option<u16> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 403 | 404),
-        watcher::Error::WatchError(status) => matches!(status.code, 403 | 404),
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        watcher::Error::WatchError(status) => Some(status.code),
         watcher::Error::InitialListFailed(_)
         | watcher::Error::WatchStartFailed(_)
         | watcher::Error::WatchFailed(_)
-        | watcher::Error::NoResourceVersion => false,
+        | watcher::Error::NoResourceVersion => None,
     }
 }
 
@@ -306,7 +324,7 @@ impl Failure {
     /// Tells of an error; returns what ends the process where they have been coming for too long.
     fn meet(&mut self, kind: &'static str, error: &watcher::Error, metrics: &Metrics) -> Option<Fatal> {
         metrics.watch_failed(kind);
-        tracing::warn!(kind, error = chain(error), "a watch failed; it is tried again");
+        tracing::warn!(kind, error = chain(error), "a watch failed; it is tried again{}", advice(error));
         (self.again(Instant::now()) > LONGEST_FAILURE).then_some(Fatal::Watch(kind))
     }
 

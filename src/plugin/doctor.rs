@@ -95,28 +95,48 @@ pub async fn run(
     Session { cluster, paint, output, now }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
     let mut findings = Findings { output, paint, all: BTreeSet::new() };
-    // Without a cluster there is nothing else to say.
+    answers(&cluster, &mut findings).await?;
+    own_rights(&cluster, &mut findings).await;
+    installation(&cluster, arguments, &mut findings, now).await;
+    Ok(findings.verdict())
+}
+
+/// The same for an installation that looks at itself: what it may not look at is no fault of it.
+pub async fn examine(
+    arguments: &DoctorArguments,
+    Session { cluster, paint, output, now }: Session<'_>,
+) -> Result<Verdict, ClusterError> {
+    let mut findings = Findings { output, paint, all: BTreeSet::new() };
+    answers(&cluster, &mut findings).await?;
+    installation(&cluster, arguments, &mut findings, now).await;
+    Ok(if findings.verdict() == Verdict::Findings { Verdict::Findings } else { Verdict::Fine })
+}
+
+/// Without a cluster there is nothing else to say.
+async fn answers(cluster: &Cluster, findings: &mut Findings<'_>) -> Result<(), ClusterError> {
     let version = cluster.ask::<OkrKeyResult, _>("get", None, cluster.client.apiserver_version()).await?;
     findings.tell(Health::Good, "cluster", &format!("{} answers, Kubernetes {}", cluster.server, version.git_version));
-    definitions(&cluster, &mut findings).await;
-    let operator = operator(&cluster, arguments, &mut findings, now).await;
-    own_rights(&cluster, &mut findings).await;
-    let objects = match cluster.objects(None, None).await {
-        Err(ClusterError::Forbidden { .. }) => cluster.objects(Some(&cluster.namespace), None).await,
-        objects => objects,
+    Ok(())
+}
+
+async fn installation(cluster: &Cluster, arguments: &DoctorArguments, findings: &mut Findings<'_>, now: Timestamp) {
+    definitions(cluster, findings).await;
+    let operator = operator(cluster, arguments, findings, now).await;
+    let (objects, is_all) = match cluster.objects(None, None).await {
+        Err(ClusterError::Forbidden { .. }) => (cluster.objects(Some(&cluster.namespace), None).await, false),
+        objects => (objects, true),
     };
     match objects {
         Err(error) => findings.fail("objects", &error),
         Ok(objects) => {
             let rows = rows(&objects, now);
             if let Some(operator) = operator {
-                operator_rights(&cluster, &operator, &rows, &mut findings).await;
+                operator_rights(cluster, &operator, &rows, findings).await;
             }
-            connections(&objects, &mut findings);
-            numbers(&rows, now, &mut findings);
+            connections(&objects, is_all, findings);
+            numbers(&rows, now, findings);
         }
     }
-    Ok(findings.verdict())
 }
 
 async fn definitions(cluster: &Cluster, findings: &mut Findings<'_>) {
@@ -350,10 +370,16 @@ async fn may(cluster: &Cluster, operator: &Operator, attributes: ResourceAttribu
 }
 
 /// Each connection as its own last check found it: credentials, IAM, the project.
-fn connections(objects: &Objects, findings: &mut Findings<'_>) {
+fn connections(objects: &Objects, is_all: bool, findings: &mut Findings<'_>) {
     let all = connections::connections(objects, &Visible::All);
-    if all.is_empty() {
-        findings.tell(Health::Unknown, "connections", "there are none, or none that you may list");
+    if all.is_empty() && is_all {
+        findings.tell(Health::Good, "connections", "there are none yet");
+    } else if all.is_empty() {
+        findings.tell(
+            Health::Unknown,
+            "connections",
+            "there are none in this namespace; those of others may not be listed",
+        );
     }
     for row in all {
         let subject = format!("connection {}/{}", row.namespace, row.name);

@@ -92,16 +92,30 @@ impl From<Verdict> for ExitCode {
 }
 
 pub fn main(arguments: Arguments) -> ExitCode {
+    end("kubectl okr", |output| run(&arguments, output))
+}
+
+/// Runs a command of `program`, and says what kept it from an answer.
+fn end(program: &str, command: impl FnOnce(&mut Output) -> Result<Verdict, ClusterError>) -> ExitCode {
     let mut output = Output::default();
-    match run(&arguments, &mut output) {
+    match command(&mut output) {
         Ok(_) if output.is_lost() => Verdict::CouldNotCheck,
         Ok(verdict) => verdict,
         Err(error) => {
-            output.note(&format!("kubectl okr: {}", causes::chain(&error)));
+            output.note(&format!("{program}: {}", causes::chain(&error)));
             Verdict::CouldNotCheck
         }
     }
     .into()
+}
+
+/// The doctor's look at an installation from within the cluster, where no person's rights matter: the operator's own program
+/// has it too, so that `helm test` needs no other image.
+pub fn examine(arguments: &doctor::DoctorArguments) -> ExitCode {
+    let (target, look) = (Target::default(), Look::default());
+    end("okr-operator", |output| {
+        in_cluster(&target, look.paint(), output, async |session| doctor::examine(arguments, session).await)
+    })
 }
 
 fn run(arguments: &Arguments, output: &mut Output) -> Result<Verdict, ClusterError> {

@@ -13,6 +13,7 @@ mod process;
 mod races;
 mod selection;
 mod syncing;
+mod unfit;
 
 use serde_json::{Value, json};
 use support::{
