@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use crate::{documents, is_hook, must, objects, of_kind, root, run, sets, text};
+use crate::{Set, documents, is_hook, must, objects, of_kind, root, run, sets, text};
 
 /// Namespaces that the sets of values name, and the definitions of kinds that they use. The first is closed to pods that are
 /// not restricted.
@@ -31,7 +31,9 @@ fn prepare() {
         }
         must("kubectl", &["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"], "");
         // A pod is refused before anything else where its ServiceAccount is not there.
-        for name in ["okr-operator", "okr-operator-test", "existing"] {
+        let all: Vec<Value> = sets().iter().flat_map(|set| objects(&set.rendered)).collect();
+        let rendered = of_kind(&all, "ServiceAccount").map(|account| text(&account["metadata"]["name"]));
+        for name in rendered.chain(["existing"]).collect::<BTreeSet<_>>() {
             let object = json!({
                 "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "okr-system"},
             });
@@ -54,7 +56,7 @@ fn schemas() -> PathBuf {
 fn a_real_api_server_takes_every_rendering() {
     prepare();
     for set in sets() {
-        must("kubectl", &["apply", "--dry-run=server", "--validate=strict", "-f", "-"], &set.rendered());
+        must("kubectl", &["apply", "--dry-run=server", "--validate=strict", "-f", "-"], &set.rendered);
     }
     must("kubectl", &["apply", "--dry-run=server", "--validate=strict", "-k", "gitops/install"], "");
 }
@@ -83,7 +85,7 @@ fn every_pod_is_restricted() {
     prepare();
     let create = |pod: &Value| run("kubectl", &["create", "--dry-run=server", "-f", "-"], &pod.to_string());
     for set in sets() {
-        let pods = pods(&objects(&set.rendered()));
+        let pods = pods(&objects(&set.rendered));
         assert!(!pods.is_empty(), "{}", set.name);
         for pod in pods {
             create(&pod).unwrap_or_else(|said| panic!("{}: {said}", set.name));
@@ -93,7 +95,7 @@ fn every_pod_is_restricted() {
             }
         }
     }
-    let mut loose = pods(&objects(&sets().first().unwrap().rendered())).remove(0);
+    let mut loose = pods(&objects(&sets()[0].rendered)).remove(0);
     loose["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
     let said = create(&loose).expect_err("the namespace takes restricted pods alone");
     assert!(said.contains("violates PodSecurity \"restricted"), "{said}");
@@ -103,8 +105,8 @@ fn every_pod_is_restricted() {
 #[test]
 fn people_get_what_their_roles_say() {
     prepare();
-    let rendered = sets().into_iter().find(|set| set.name == "defaults").unwrap().rendered();
-    let roles = documents(&rendered).into_iter().filter(|(_, object)| {
+    let rendered = &sets().iter().find(|set| set.name == "defaults").unwrap().rendered;
+    let roles = documents(rendered).into_iter().filter(|(_, object)| {
         let labels = &object["metadata"]["labels"];
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         object["kind"] == "ClusterRole" && labels.is_object() && name != "okr-operator" && !is_hook(object)
@@ -154,10 +156,16 @@ fn check_may(role: &str, verb: &str, plural: &str, wanted: bool) {
 fn the_notes_tell_commands_that_work() {
     prepare();
     for set in sets() {
-        let values = format!("--values={}", set.file.display());
         // As on a cluster, but asking none.
-        let arguments =
-            ["install", "okr-operator", crate::CHART, "--namespace=okr-system", "--dry-run=client", &values];
+        let arguments = [
+            "install",
+            "okr-operator",
+            crate::CHART,
+            "--namespace=okr-system",
+            "--dry-run=client",
+            "--values",
+            &set.file,
+        ];
         let said = must("helm", &arguments, "");
         let (_, notes) = said.split_once("\nNOTES:\n").unwrap_or_else(|| panic!("{}: no notes", set.name));
         let (_, rest) = notes.split_once("<<END\n").unwrap();
@@ -174,8 +182,7 @@ fn the_notes_tell_commands_that_work() {
 #[test]
 fn kubeconform_takes_every_rendering_by_the_schemas_of_two_versions() {
     prepare();
-    let renderings: Vec<(String, String)> = sets().iter().map(|set| (set.name.clone(), set.rendered())).collect();
-    let all = renderings.iter().flat_map(|(_, rendered)| objects(rendered));
+    let all = sets().iter().flat_map(|set| objects(&set.rendered));
     let kinds: BTreeSet<(String, String)> =
         all.map(|object| (text(&object["apiVersion"]).to_owned(), text(&object["kind"]).to_owned())).collect();
     for version in ["1.33", "running"] {
@@ -188,7 +195,7 @@ fn kubeconform_takes_every_rendering_by_the_schemas_of_two_versions() {
             std::fs::write(folder.join(schema_file(api_version, kind)), schema.to_string()).unwrap();
         }
         let location = format!("{}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json", folder.display());
-        for (name, rendered) in &renderings {
+        for Set { name, rendered, .. } in sets() {
             let said = run("kubeconform", &["-strict", "-summary", "-schema-location", &location, "-"], rendered);
             let said = said.unwrap_or_else(|said| panic!("{name} by the schemas of {version}: {said}"));
             assert!(said.contains("Invalid: 0, Errors: 0, Skipped: 0"), "{name}: {said}");

@@ -12,6 +12,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::LazyLock,
 };
 
 use serde_json::Value;
@@ -65,25 +66,28 @@ fn render(arguments: &[&str]) -> Result<String, String> {
     run("helm", &[&template, arguments].concat(), "")
 }
 
-/// A set of values.
+/// A set of values, and what it renders.
 struct Set {
     name: String,
-    file: PathBuf,
+    file: String,
+    rendered: String,
 }
 
-impl Set {
-    fn rendered(&self) -> String {
-        let file = format!("--values={}", self.file.display());
-        render(&[&file]).unwrap_or_else(|said| panic!("{}: {said}", self.name))
-    }
+fn sets() -> &'static [Set] {
+    static SETS: LazyLock<Vec<Set>> = LazyLock::new(|| {
+        let entries = std::fs::read_dir(root().join("tests/chart/values")).unwrap();
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.iter().map(|file| set(file)).collect()
+    });
+    &SETS
 }
 
-fn sets() -> Vec<Set> {
-    let entries = std::fs::read_dir(root().join("tests/chart/values")).unwrap();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    let name = |file: &Path| file.file_stem().unwrap().to_str().unwrap().to_owned();
-    files.into_iter().map(|file| Set { name: name(&file), file }).collect()
+fn set(file: &Path) -> Set {
+    let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+    let file = file.to_str().unwrap().to_owned();
+    let rendered = render(&["--values", &file]).unwrap_or_else(|said| panic!("{name}: {said}"));
+    Set { name, file, rendered }
 }
 
 /// The documents of a stream of YAML, with their text.

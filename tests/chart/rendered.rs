@@ -16,7 +16,7 @@ fn every_set_of_values_renders_as_it_did() {
     let mut names = BTreeSet::new();
     for set in sets() {
         let file = format!("{}.yaml", set.name);
-        check_current(&format!("tests/chart/snapshots/{file}"), &snapshot(&set.rendered()));
+        check_current(&format!("tests/chart/snapshots/{file}"), &snapshot(&set.rendered));
         names.insert(file);
     }
     assert!(names.len() >= 12, "{names:?}");
@@ -34,8 +34,10 @@ fn snapshot(rendered: &str) -> String {
             Some("PrometheusRule") => "\nspec:\n",
             Some(_) | None => return text,
         };
-        let (head, _) = text.split_once(body).expect("it has a body");
-        format!("{head}{body}  ...")
+        match text.split_once(body) {
+            Some((head, _)) => format!("{head}{body}  ..."),
+            None => text,
+        }
     });
     let shortened: Vec<String> = shortened.collect();
     format!("{}\n", shortened.join("\n---\n").trim_start_matches("---\n"))
@@ -44,8 +46,7 @@ fn snapshot(rendered: &str) -> String {
 #[test]
 fn helm_lint_has_nothing_to_say() {
     for set in sets() {
-        let values = format!("--values={}", set.file.display());
-        must("helm", &["lint", "--strict", "--quiet", "--kube-version=1.33.0", CHART, &values], "");
+        must("helm", &["lint", "--strict", "--quiet", "--kube-version=1.33.0", CHART, "--values", &set.file], "");
     }
 }
 
@@ -70,7 +71,7 @@ fn the_definitions_are_those_of_the_types() {
 #[test]
 fn the_operator_takes_the_arguments_that_it_is_given() {
     for set in sets() {
-        let rendered = objects(&set.rendered());
+        let rendered = objects(&set.rendered);
         let deployment = of_kind(&rendered, "Deployment").next().unwrap();
         let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
         let words = std::iter::once("okr-operator").chain(arguments.iter().map(text));
@@ -102,7 +103,7 @@ fn the_alerts_are_those_of_the_file_and_point_to_the_runbook_of_the_values() {
 fn rules() -> Vec<(String, Value, Value)> {
     let mut rules = Vec::new();
     for set in sets() {
-        for role in objects(&set.rendered()).into_iter().filter(|object| object["rules"].is_array()) {
+        for role in objects(&set.rendered).into_iter().filter(|object| object["rules"].is_array()) {
             for rule in role["rules"].as_array().unwrap() {
                 let name = format!("{}: {} {}", set.name, text(&role["kind"]), text(&role["metadata"]["name"]));
                 rules.push((name, role.clone(), rule.clone()));
