@@ -13,7 +13,7 @@ use crate::{Set, documents, is_hook, must, objects, of_kind, root, run, sets, te
 
 /// Namespaces that the sets of values name, and the definitions of kinds that they use. The first is closed to pods that are
 /// not restricted.
-fn prepare() {
+pub fn prepare() {
     static PREPARED: OnceLock<()> = OnceLock::new();
     PREPARED.get_or_init(|| {
         let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -42,7 +42,7 @@ fn prepare() {
     });
 }
 
-fn apply(manifest: &str) {
+pub fn apply(manifest: &str) {
     // As the other tests that share this API server.
     let arguments = ["apply", "--server-side", "--force-conflicts", "--field-manager=tests", "-f", "-"];
     must("kubectl", &arguments, manifest);
@@ -168,11 +168,10 @@ fn the_notes_tell_commands_that_work() {
         ];
         let said = must("helm", &arguments, "");
         let (_, notes) = said.split_once("\nNOTES:\n").unwrap_or_else(|| panic!("{}: no notes", set.name));
+        // Not indented: a shell would not find the end of it.
         let (_, rest) = notes.split_once("<<END\n").unwrap();
-        let (manifest, _) = rest.split_once("   END\n").unwrap();
-        let manifest = manifest.lines().map(|line| line.strip_prefix("   ").unwrap_or(line));
-        let manifest = manifest.collect::<Vec<_>>().join("\n");
-        must("kubectl", &["apply", "--namespace=sales", "--dry-run=server", "-f", "-"], &manifest);
+        let (manifest, _) = rest.split_once("\nEND\n").unwrap();
+        must("kubectl", &["apply", "--namespace=sales", "--dry-run=server", "-f", "-"], manifest);
         for number in ["\n1. ", "\n2. ", "\n3. "] {
             assert!(notes.contains(number), "{}: {notes}", set.name);
         }

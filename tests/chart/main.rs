@@ -6,6 +6,7 @@
 mod accepted;
 mod refused;
 mod rendered;
+mod works;
 mod written;
 
 use std::{

@@ -44,7 +44,7 @@ fn contradictions_are_refused() {
     check_refused(&[scoped[0], scoped[1], "dashboard.expose.enabled=true"], &["/dashboard/expose/enabled"]);
     check_refused(&["dashboard.enabled=false", "dashboard.expose.enabled=true"], &["/dashboard/expose/enabled"]);
     check_refused(&["serviceAccount.create=false"], &["/serviceAccount/name"]);
-    check_refused(&[r#"commonLabels={"app.kubernetes.io/name":"x"}"#], &["/commonLabels", "app.kubernetes.io/name"]);
+    check_refused(&[r#"commonLabels={"app.kubernetes.io/name":"x"}"#], &["/commonLabels/app.kubernetes.io~1name"]);
 }
 
 #[test]
