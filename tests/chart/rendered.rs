@@ -69,6 +69,13 @@ fn the_definitions_are_those_of_the_types() {
 }
 
 #[test]
+fn chart_and_operator_are_of_one_version() {
+    let chart = yaml(&read("charts/okr-operator/Chart.yaml"));
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(chart["version"], chart["appVersion"]);
+}
+
+#[test]
 fn the_operator_takes_the_arguments_that_it_is_given() {
     for set in sets() {
         let rendered = objects(&set.rendered);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     CHART,
     accepted::{apply, prepare},
-    documents, must, of_kind, root, run, text,
+    documents, must, root, run, text,
 };
 
 /// A process that ends with the test.
@@ -114,6 +114,37 @@ fn the_rights_of_namespaces_are_enough() {
 #[test]
 fn secrets_of_some_namespaces_are_enough() {
     check_works("chart-secrets", "secrets.namespaces={chart-secrets}");
+}
+
+/// What `helm test` runs, with the rights of its pod; only what the person at a terminal may do is not for it to have.
+#[test]
+fn the_doctor_of_the_test_may_look_at_everything() {
+    prepare();
+    let namespace = "chart-doctor";
+    apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}).to_string());
+    let settings = "crds.enabled=false,userRoles.enabled=false";
+    let rendered = must("helm", &["template", namespace, CHART, "--namespace", namespace, "--set", settings], "");
+    let rendered = documents(&rendered).into_iter().filter(|(_, object)| object["kind"] != "Pod");
+    apply(&rendered.map(|(text, _)| text).collect::<Vec<_>>().join("\n---\n"));
+    let name = format!("{namespace}-okr-operator");
+    let config = kubeconfig(namespace, &format!("{name}-test"));
+    let doctor = Command::new(env!("CARGO_BIN_EXE_kubectl-okr"))
+        .args(["doctor", "--operator-namespace", namespace, "--lease-name", &name])
+        .env("KUBECONFIG", config)
+        .output();
+    let told = String::from_utf8(doctor.unwrap().stdout).unwrap();
+    // What may not be looked at is not known, and begins with this sign. There may be no connections yet.
+    let expected = ["? your rights: you may not patch", "? connections: there are none"];
+    let is_expected = |line: &str| expected.iter().any(|expected| line.starts_with(expected));
+    assert!(told.lines().filter(|line| line.starts_with('?')).all(is_expected), "{told}");
+    // The pods of this API server run nowhere.
+    for known in [
+        "✔ definition OkrKeyResult: ".to_owned(),
+        format!("✘ operator {namespace}/{name}: 0 of 1 replicas are ready"),
+        format!("✔ rights of {namespace}/{name}: "),
+    ] {
+        assert!(told.lines().any(|line| line.starts_with(&known)), "no {known:?} in:\n{told}");
+    }
 }
 
 /// Nothing runs its pods here: that they work is for a cluster with nodes to say.
