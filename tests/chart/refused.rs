@@ -43,6 +43,9 @@ fn contradictions_are_refused() {
     let scoped = [r#"scope="Namespaces""#, r#"watchNamespaces=["sales"]"#];
     check_refused(&[scoped[0], scoped[1], "dashboard.expose.enabled=true"], &["/dashboard/expose/enabled"]);
     check_refused(&["dashboard.enabled=false", "dashboard.expose.enabled=true"], &["/dashboard/expose/enabled"]);
+    check_refused(&["dashboard.expose.enabled=true"], &["/dashboard/expose/hosts", "minItems"]);
+    let elsewhere = r#"secrets.namespaces=["finance"]"#;
+    check_refused(&[scoped[0], scoped[1], elsewhere], &["secrets.namespaces: finance is not among watchNamespaces"]);
     check_refused(&["serviceAccount.create=false"], &["/serviceAccount/name"]);
     check_refused(&[r#"commonLabels={"app.kubernetes.io/name":"x"}"#], &["/commonLabels/app.kubernetes.io~1name"]);
 }

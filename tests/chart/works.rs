@@ -35,8 +35,8 @@ fn kubeconfig(namespace: &str, account: &str) -> String {
     file.to_str().unwrap().to_owned()
 }
 
-/// `settings`: as `--set` takes them.
-fn check_works(namespace: &str, settings: &str) {
+/// `settings`: as `--set` takes them; `more` is checked while it runs, and gets its log.
+fn check_works(namespace: &str, settings: &str, more: impl Fn(&str)) {
     prepare();
     apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}).to_string());
     let settings = format!("crds.enabled=false,userRoles.enabled=false,allowedEndpoints={{127.0.0.1}},{settings}");
@@ -48,7 +48,7 @@ fn check_works(namespace: &str, settings: &str) {
     let pod = &deployments[0].1["spec"]["template"]["spec"];
     let arguments = pod["containers"][0]["args"].as_array().unwrap().iter().map(|argument| match text(argument) {
         argument if argument.starts_with("--metrics-address=") => "--metrics-address=127.0.0.1:0",
-        argument if argument.starts_with("--dashboard-address=") => "--dashboard-address=off",
+        argument if argument.starts_with("--dashboard-address=") => "--dashboard-address=127.0.0.1:0",
         argument => argument,
     });
     let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{namespace}.log"));
@@ -97,23 +97,42 @@ fn check_works(namespace: &str, settings: &str) {
         ["wait", "events.events.k8s.io", "--for=create", "--field-selector=regarding.name=keyed", "--timeout=60s"];
     run("kubectl", &[&event[..], &["--namespace", namespace]].concat(), "")
         .unwrap_or_else(|said| panic!("no event: {said}\n{}", told()));
+    more(&told());
     // As the API server says it of who has no right.
     assert!(!told().contains(" cannot "), "{}", told());
 }
 
 #[test]
 fn the_rights_of_a_cluster_are_enough() {
-    check_works("chart-cluster", "replicas=1");
+    check_works("chart-cluster", "replicas=1", |_| {});
+}
+
+#[test]
+fn the_rights_of_an_exposed_dashboard_are_enough() {
+    let settings = "dashboard.expose.enabled=true,dashboard.expose.hosts={okr.example.com}";
+    check_works("chart-exposed", settings, |log| {
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let url = lines.map(|line| line["fields"]["url"].clone()).find(Value::is_string).expect("it is served");
+        let url = format!("{}api/v1/keyresults", text(&url));
+        let ask =
+            |more: &[&str]| must("curl", &[&["--silent", "--write-out", "%{http_code}", &url], more].concat(), "");
+        let refused = ask(&[]);
+        assert!(refused.ends_with("401"), "{refused}");
+        let token =
+            must("kubectl", &["create", "token", "chart-exposed-okr-operator", "--namespace=chart-exposed"], "");
+        let shown = ask(&["--header", &format!("Authorization: Bearer {}", token.trim())]);
+        assert!(shown.ends_with("200") && shown.contains("chart-exposed"), "{shown}");
+    });
 }
 
 #[test]
 fn the_rights_of_namespaces_are_enough() {
-    check_works("chart-namespaces", "scope=Namespaces,watchNamespaces={chart-namespaces}");
+    check_works("chart-namespaces", "scope=Namespaces,watchNamespaces={chart-namespaces}", |_| {});
 }
 
 #[test]
 fn secrets_of_some_namespaces_are_enough() {
-    check_works("chart-secrets", "secrets.namespaces={chart-secrets}");
+    check_works("chart-secrets", "secrets.namespaces={chart-secrets}", |_| {});
 }
 
 /// What `helm test` runs, with the rights of its pod; only what the person at a terminal may do is not for it to have.

@@ -88,11 +88,20 @@ capabilities:
   verbs: [get]
 {{- end -}}
 
-{{/* What the schema cannot say, as it concerns two numbers. */}}
+{{/* What the schema cannot say, as it compares two values. */}}
 {{- define "okr-operator.check" -}}
 {{- with .Values.thresholds -}}
 {{- if gt (float64 .behind) (float64 .atRisk) -}}
 {{- fail (printf "thresholds.behind (%v) must not be above thresholds.atRisk (%v)" .behind .atRisk) -}}
+{{- end -}}
+{{- end -}}
+{{- $watched := .Values.watchNamespaces -}}
+{{- $named := dict "secrets.namespaces" .Values.secrets.namespaces "ambientIdentityNamespaces" .Values.ambientIdentityNamespaces "sharedConnectionNamespaces" .Values.sharedConnectionNamespaces -}}
+{{- range $key, $namespaces := $watched | empty | ternary dict $named -}}
+{{- range $namespaces -}}
+{{- if not (has . $watched) -}}
+{{- fail (printf "%s: %s is not among watchNamespaces, so nothing there is seen" $key .) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
