@@ -1,5 +1,5 @@
 # The two commands: make demo, make test.
-.PHONY: demo demo-down test soak bench lint crds docs
+.PHONY: demo demo-down test soak bench lint crds docs install
 
 # A control plane, a BigQuery server, the operator and examples/ on this machine; make demo-down stops them.
 demo:
@@ -29,10 +29,17 @@ lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
 
-# Generates crds/ from the Rust types; a test holds them to be current.
+# Generates crds/, and the chart's copy of it, from the Rust types; a test holds them to be current.
 crds:
 	cargo run --quiet -- crd crds
+	cargo run --quiet -- crd charts/okr-operator/files/crds
 
 # The blocks of help in docs/kubectl-okr.md.
 docs:
 	OKR_WRITE_DOCS=1 cargo test --quiet --test plugin -- docs
+
+# What follows from the chart: its README's table of values, gitops/install and the snapshots of tests/chart.
+install: export PATH := $(or $(OKR_DEV_CACHE),$(CURDIR)/.cache/tools):$(PATH)
+install:
+	dev/launch tools helm
+	OKR_WRITE_DOCS=1 cargo test --quiet --test chart -- written rendered::every
