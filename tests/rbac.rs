@@ -7,18 +7,14 @@ mod support;
 
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
+    fmt::Debug,
+    path::PathBuf,
     process::{Child, Command},
 };
 
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::{
-    Api, Config,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
-    core::GroupVersionKind,
-    discovery::Scope,
-};
+use kube::{Resource, core::NamespaceResourceScope};
 use okr_operator::api::{BigQueryConnection, OkrKeyResult, OkrObjective};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use support::{
     bigquery_stub::{Reply, Stub},
@@ -48,8 +44,9 @@ fn user(home: &Sandbox) -> String {
 
 impl<'a> Installed<'a> {
     /// Applies the ServiceAccount and the rights of the chart, as it is rendered for `values`.
-    async fn new(home: &'a Sandbox, values: &[String]) -> Installed<'a> {
-        let mut arguments = vec!["--namespace", &home.namespace, "--set=crds.enabled=false,userRoles.enabled=false"];
+    fn new(home: &'a Sandbox, values: &[String]) -> Self {
+        let namespace = format!("--namespace={}", home.namespace);
+        let mut arguments = vec![namespace.as_str(), "--set=crds.enabled=false,userRoles.enabled=false"];
         arguments.extend(values.iter().map(String::as_str));
         let objects = helm::objects(&helm::render(&arguments).unwrap());
         let objects: Vec<Value> = objects.into_iter().filter(|object| !helm::is_hook(object)).collect();
@@ -57,7 +54,7 @@ impl<'a> Installed<'a> {
         for object in &objects {
             let kind = object["kind"].as_str().unwrap();
             if ["ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"].contains(&kind) {
-                apply(home, object).await;
+                helm::apply(&object.to_string());
             }
             if kind.ends_with("Role") {
                 rights.extend(granted(object));
@@ -66,7 +63,7 @@ impl<'a> Installed<'a> {
         let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
         let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
         let arguments = arguments.iter().map(|argument| argument.as_str().unwrap().to_owned()).collect();
-        let kubeconfig = kubeconfig(home).await;
+        let kubeconfig = helm::kubeconfig(&home.namespace, "okr-operator").into();
         Self { home, arguments, rights, kubeconfig }
     }
 
@@ -175,48 +172,6 @@ fn granted(role: &Value) -> Vec<Right> {
     rights
 }
 
-/// As `kubectl apply --server-side` does.
-async fn apply(home: &Sandbox, object: &Value) {
-    let (group, version) = object["apiVersion"].as_str().unwrap().split_once('/').unwrap_or(("", "v1"));
-    let kind = GroupVersionKind::gvk(group, version, object["kind"].as_str().unwrap());
-    let (resource, capabilities) = kube::discovery::pinned_kind(&home.client, &kind).await.unwrap();
-    let resource: ApiResource = resource;
-    let api: Api<DynamicObject> = match capabilities.scope {
-        Scope::Cluster => Api::all_with(home.client.clone(), &resource),
-        Scope::Namespaced => {
-            let namespace = object["metadata"]["namespace"].as_str().unwrap_or(&home.namespace);
-            Api::namespaced_with(home.client.clone(), namespace, &resource)
-        }
-    };
-    let name = object["metadata"]["name"].as_str().unwrap();
-    api.patch(name, &PatchParams::apply("tests").force(), &Patch::Apply(object)).await.unwrap();
-}
-
-/// A kubeconfig of the chart's ServiceAccount, in its namespace.
-async fn kubeconfig(home: &Sandbox) -> PathBuf {
-    let request = serde_json::from_value(json!({"metadata": {}, "spec": {"audiences": []}})).unwrap();
-    let accounts = home.api::<ServiceAccount>();
-    let token = accounts.create_token_request("okr-operator", &PostParams::default(), &request).await.unwrap();
-    let config = Config::infer().await.unwrap();
-    let authority = config.root_cert.unwrap().iter().map(|certificate| {
-        use base64::{Engine, engine::general_purpose::STANDARD};
-        let text =
-            format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(certificate));
-        STANDARD.encode(text)
-    });
-    let kubeconfig = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "it",
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it", "namespace": home.namespace}}],
-        "clusters": [{"name": "it", "cluster": {
-            "server": config.cluster_url.to_string(), "certificate-authority-data": authority.collect::<Vec<_>>()[0],
-        }}],
-        "users": [{"name": "it", "user": {"token": token.status.unwrap().token}}],
-    });
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.kubeconfig", home.namespace));
-    std::fs::write(&file, kubeconfig.to_string()).unwrap();
-    file
-}
-
 /// A key result with a connection that has a key in a Secret, an objective above both, and a change that is told of.
 async fn work(tenant: &Sandbox, stub: &Stub) {
     let key = std::fs::read_to_string(std::env::var("OKR_RSA_KEY").expect("an RSA key in PEM form: run `make test`"))
@@ -235,7 +190,7 @@ async fn work(tenant: &Sandbox, stub: &Stub) {
     });
     tenant.apply::<OkrKeyResult>("leads", spec).await;
     tenant.await_reason("leads", "Synced").await;
-    tenant.await_objective("grow", "is rolled up", |status| status.progress_percent.is_some()).await;
+    tenant.await_objective("grow", "is rolled up", |status| status.measured.progress_percent.is_some()).await;
     let harder = json!({"spec": {"measure": {"reach": {"target": 1000}}}});
     tenant.patch::<OkrKeyResult>("leads", harder).await;
     tenant.await_event("leads", "AtRisk").await;
@@ -245,10 +200,7 @@ async fn work(tenant: &Sandbox, stub: &Stub) {
 /// the same moment, the operator is the one that is refused and has to read what is there.
 async fn contend<K>(tenant: &Sandbox, name: &str, spec: impl Fn(u32) -> Value)
 where
-    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
     for round in 0.. {
         tenant.patch::<K>(name, json!({"spec": spec(round)})).await;
@@ -263,14 +215,19 @@ async fn check(home: &Sandbox, tenant: &Sandbox, values: &[String]) {
     let stub = Stub::start().await;
     stub.otherwise(Reply::number("INT64", "60"));
     let allowed = format!("--set=allowedEndpoints={{{0}}},allowedTokenHosts={{{0}}}", stub.host());
-    let installed = Installed::new(home, &[values, &[allowed]].concat()).await;
+    let installed = Installed::new(home, &[values, &[allowed]].concat());
     let first = installed.process();
     work(tenant, &stub).await;
     let standby = installed.process();
     if values.iter().any(|value| value.contains("dashboard.expose.enabled=true")) {
-        let token = tenant.token("reader").await;
-        let answer = reqwest::Client::new().get(first.logged("url").await).bearer_auth(token).send().await.unwrap();
-        assert_eq!(answer.status(), 403, "the API server knows the token, and that it may list nothing");
+        let (url, client) = (first.logged("url").await, reqwest::Client::new());
+        assert_eq!(client.get(&url).send().await.unwrap().status(), 401);
+        let reader = client.get(&url).bearer_auth(tenant.token("reader").await);
+        assert_eq!(
+            reader.send().await.unwrap().status(),
+            403,
+            "the API server knows the token, and that it may list nothing"
+        );
     }
     let all_used = await_some("every rule of the chart is used", || async {
         installed.rights.is_subset(&installed.used()).then_some(())
@@ -296,7 +253,8 @@ async fn check(home: &Sandbox, tenant: &Sandbox, values: &[String]) {
 async fn in_the_whole_cluster_with_an_exposed_dashboard() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let (home, tenant) = (sandbox("rbac").await, sandbox("rbac-tenant").await);
-    check(&home, &tenant, &["--set=dashboard.expose.enabled=true".to_owned()]).await;
+    check(&home, &tenant, &["--set=dashboard.expose.enabled=true,dashboard.expose.hosts={okr.example.com}".to_owned()])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

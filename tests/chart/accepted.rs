@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use crate::{Set, documents, is_hook, must, objects, of_kind, root, run, sets, text};
+use crate::{Set, apply, documents, is_hook, must, objects, of_kind, root, run, sets, text};
 
 /// Namespaces that the sets of values name, and the definitions of kinds that they use. The first is closed to pods that are
 /// not restricted.
@@ -40,12 +40,6 @@ pub fn prepare() {
             apply(&object.to_string());
         }
     });
-}
-
-pub fn apply(manifest: &str) {
-    // As the other tests that share this API server.
-    let arguments = ["apply", "--server-side", "--force-conflicts", "--field-manager=tests", "-f", "-"];
-    must("kubectl", &arguments, manifest);
 }
 
 fn schemas() -> PathBuf {

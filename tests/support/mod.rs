@@ -5,4 +5,5 @@ pub mod bigquery_stub;
 pub mod cluster;
 pub mod examples;
 pub mod fake_google;
+pub mod helm;
 pub mod log;
