@@ -195,7 +195,7 @@ impl World {
         let (queries, end) = (self.queries(), now());
         let mut judged = 0;
         for (name, object) in self.key_results().await.into_iter().filter(|(name, _)| name.starts_with("pulse-")) {
-            let slots = Slots::new(&object.uid().unwrap(), Duration::from_secs(60));
+            let slots = Slots::new(&object.uid().unwrap(), "1m".parse().unwrap());
             let sent = &queries[&object.spec.big_query.as_ref().unwrap().query];
             let mut slot = slots.after(from);
             while slot + LATEST < end {
