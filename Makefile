@@ -1,5 +1,5 @@
 # The two commands: make demo, make test.
-.PHONY: demo demo-down test soak bench lint crds docs
+.PHONY: demo demo-down test soak bench lint crds docs deny
 
 # A control plane, a BigQuery server, the operator and examples/ on this machine; make demo-down stops them.
 demo:
@@ -33,6 +33,13 @@ lint:
 crds:
 	cargo run --quiet -- crd crds
 
-# The blocks of help in docs/kubectl-okr.md.
+# The blocks of help in docs/kubectl-okr.md, and docs/reference.md.
 docs:
 	OKR_WRITE_DOCS=1 cargo test --quiet --test plugin -- docs
+	OKR_WRITE_DOCS=1 cargo test --quiet --test reference
+
+# What the dependencies may be, by deny.toml. Advisories are fetched: without a network, DENY="bans licenses sources".
+deny: DENY ?= advisories bans licenses sources
+deny:
+	@command -v cargo-deny > /dev/null || { echo "make deny needs cargo-deny: cargo install cargo-deny --locked" >&2; exit 1; }
+	cargo deny --locked check $(DENY)
