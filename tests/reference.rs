@@ -6,19 +6,21 @@ use std::{
     path::Path,
 };
 
+use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use okr_operator::{
-    api::{Bytes, Decimal, Duration, GROUP, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION, crd},
+    api::{BigQueryConnection, Bytes, Decimal, Duration, GROUP, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION, crd},
     domain::{
         Reason, conditions,
-        connection::{ConnectionReason, SaturatedReason},
+        connection::{Checks, ConnectionReason, Known, SaturatedReason, Verdict, next},
         objective::ObjectiveProblem,
         reason::Class,
     },
 };
 use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::json;
 
 #[test]
 fn the_reference_is_made_of_the_types() {
@@ -122,7 +124,8 @@ fn kind(crd: &CustomResourceDefinition) -> String {
     }
     let _ = writeln!(
         text,
-        "\n### {}: rules\n\nWhat the API server refuses beyond the types above, and in which words.\n\n| of | rule (CEL) | message |\n|---|---|---|",
+        "\n### {}: rules\n\nWhat the API server refuses beyond the types above, and in which words. A rule that reads text as a number or a duration \
+        lets other text pass, as its [form](#forms-of-text) refuses that.\n\n| of | rule (CEL) | message |\n|---|---|---|",
         names.kind
     );
     let of_spec = rules(part_of(crd, "spec"), "");
@@ -456,11 +459,11 @@ fn reasons_page() -> String {
         };
         row(&mut text, &[&code(problem.name()), meaning]);
     }
-    text += "\n### Reasons of a connection\n\nOf Ready; beside False stands Stalled, or Reconciling where it may come right by \
-        itself. The message names the acting service account and the command that mends it.\n\n| reason | Ready | meaning |\n|---|---|---|\n";
+    text += "\n### Reasons of a connection\n\nThe message names the acting service account and the command that mends it.\n\n\
+        | reason | Ready | beside it | meaning |\n|---|---|---|---|\n";
     for reason in ConnectionReason::ALL {
-        let (ready, meaning) = of_a_connection(reason);
-        row(&mut text, &[&code(reason.name()), ready, meaning]);
+        let (ready, beside) = ready_and_beside(reason);
+        row(&mut text, &[&code(reason.name()), &ready, &beside, of_a_connection(reason)]);
     }
     text += "\nOf Saturated:\n\n| reason | meaning |\n|---|---|\n";
     for reason in SaturatedReason::ALL {
@@ -476,44 +479,42 @@ fn reasons_page() -> String {
     text
 }
 
-fn of_a_connection(reason: ConnectionReason) -> (&'static str, &'static str) {
+fn of_a_connection(reason: ConnectionReason) -> &'static str {
     match reason {
-        ConnectionReason::Connected => {
-            ("True", "A dry run, or a query, proved identity, project and bigquery.jobs.create.")
+        ConnectionReason::Connected => "A dry run, or a query, proved identity, project and bigquery.jobs.create.",
+        ConnectionReason::Suspended => "spec.suspend is true: nothing is sent.",
+        ConnectionReason::SecretNotFound => {
+            "There is no such Secret in the connection's namespace. It is looked for every 15 seconds."
         }
-        ConnectionReason::Suspended => ("True", "spec.suspend is true: nothing is sent."),
-        ConnectionReason::SecretNotFound => (
-            "False, Reconciling",
-            "There is no such Secret in the connection's namespace. It is looked for every 15 seconds.",
-        ),
-        ConnectionReason::SecretKeyMissing => {
-            ("False, Reconciling", "The Secret has no such key. It is looked for every 15 seconds.")
-        }
-        ConnectionReason::SecretNotReadable => {
-            ("False, Stalled", "The operator may not get Secrets in that namespace.")
-        }
-        ConnectionReason::CredentialsInvalid => {
-            ("False, Stalled", "The Secret holds no credential of the kind that the connection names.")
-        }
+        ConnectionReason::SecretKeyMissing => "The Secret has no such key. It is looked for every 15 seconds.",
+        ConnectionReason::SecretNotReadable => "The operator may not get Secrets in that namespace.",
+        ConnectionReason::CredentialsInvalid => "The Secret holds no credential of the kind that the connection names.",
         ConnectionReason::CredentialsRefused => {
-            ("False, Stalled", "Google refused the credential: the key or the account is disabled or gone.")
+            "Google refused the credential: the key or the account is disabled or gone."
         }
         ConnectionReason::EndpointNotAllowed => {
-            ("False, Stalled", "The host is not among the operator's --allowed-endpoints, or may never be one.")
+            "The host is not among the operator's --allowed-endpoints, or may never be one."
         }
-        ConnectionReason::AmbientIdentityNotAllowed => (
-            "False, Stalled",
-            "The operator's own identity may not be used in this namespace: see --ambient-identity-namespaces.",
-        ),
-        ConnectionReason::ProjectNotFound => ("False, Stalled", "Google knows no such project."),
-        ConnectionReason::ApiDisabled => ("False, Stalled", "The BigQuery API is not enabled in the project."),
-        ConnectionReason::PermissionDenied => {
-            ("False, Stalled", "The account may not run jobs in the billing project.")
+        ConnectionReason::AmbientIdentityNotAllowed => {
+            "The operator's own identity may not be used in this namespace: see --ambient-identity-namespaces."
         }
+        ConnectionReason::ProjectNotFound => "Google knows no such project.",
+        ConnectionReason::ApiDisabled => "The BigQuery API is not enabled in the project.",
+        ConnectionReason::PermissionDenied => "The account may not run jobs in the billing project.",
         ConnectionReason::Unavailable => {
-            ("False, Reconciling", "Google could not be reached or failed by itself, three times in a row.")
+            "Google could not be reached or failed by itself; a connection that worked shows it from the third time in a row on."
         }
     }
+}
+
+/// The status of Ready, and the condition beside it, as the operator would write them.
+fn ready_and_beside(reason: ConnectionReason) -> (String, String) {
+    let spec = json!({ "projectId": "my-project", "credentials": { "workloadIdentity": {} } });
+    let connection = BigQueryConnection::new("warehouse", serde_json::from_value(spec).unwrap());
+    let verdict = Verdict::new(reason, String::new());
+    let status = next(&connection, Some(&verdict), &Known::default(), Checks::default(), Timestamp::UNIX_EPOCH);
+    let [ready, beside @ ..] = status.conditions.as_slice() else { panic!("every verdict is shown") };
+    (ready.status.clone(), beside.iter().map(|condition| code(&condition.type_)).collect())
 }
 
 fn annotations_page() -> String {
