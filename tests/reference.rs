@@ -90,7 +90,7 @@ fn kind(crd: &CustomResourceDefinition) -> String {
     let [version] = crd.spec.versions.as_slice() else { panic!("one version") };
     let description = schema_of(crd).description.as_deref().unwrap_or_default();
     let mut text = format!("## {}\n\n{description}\n\n", names.kind);
-    let list = |texts: &[String]| texts.iter().map(|text| code(text)).collect::<Vec<_>>().join(", ");
+    let list = |texts: &[String]| texts.iter().map(code).collect::<Vec<_>>().join(", ");
     let selectors: Vec<String> = version
         .selectable_fields
         .iter()
@@ -120,7 +120,7 @@ fn kind(crd: &CustomResourceDefinition) -> String {
     let _ = writeln!(text, "### {}: spec\n\n| field | type | default | meaning |\n|---|---|---|---|", names.kind);
     for field in &spec {
         let default = if field.is_required { "**required**" } else { &field.default };
-        row(&mut text, &[&code(&format!("spec.{}", field.path)), &field.kind, default, &field.description]);
+        row(&mut text, &[&code(format!("spec.{}", field.path)), &field.kind, default, &field.description]);
     }
     let _ = writeln!(
         text,
@@ -139,7 +139,7 @@ fn kind(crd: &CustomResourceDefinition) -> String {
         names.kind
     );
     for field in fields(part_of(crd, "status")) {
-        row(&mut text, &[&code(&format!("status.{}", field.path)), &field.kind, &field.description]);
+        row(&mut text, &[&code(format!("status.{}", field.path)), &field.kind, &field.description]);
     }
     text.push('\n');
     text
