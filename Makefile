@@ -1,5 +1,5 @@
 # The two commands: make demo, make test.
-.PHONY: demo demo-down test soak bench lint crds docs deny
+.PHONY: demo demo-down test soak bench lint crds docs
 
 # A control plane, a BigQuery server, the operator and examples/ on this machine; make demo-down stops them.
 demo:
@@ -13,6 +13,13 @@ test:
 	dev/browser
 	cargo test --no-run
 	dev/launch run .cache/run/test -- cargo test --quiet
+
+# What the dependencies may be, by deny.toml. Advisories are fetched: without a network, DENY="bans licenses sources".
+.PHONY: deny
+deny: DENY ?= advisories bans licenses sources
+deny:
+	@command -v cargo-deny > /dev/null || { echo "make deny needs cargo-deny: cargo install cargo-deny --locked" >&2; exit 1; }
+	cargo deny --locked check $(DENY)
 
 # The fault suite for an hour (OKR_SOAK_SECONDS) with a seed of its own (OKR_FAULT_SEED), on a control plane of its own.
 soak: export OKR_SOAK_SECONDS ?= 3600
@@ -37,9 +44,3 @@ crds:
 docs:
 	OKR_WRITE_DOCS=1 cargo test --quiet --test plugin -- docs
 	OKR_WRITE_DOCS=1 cargo test --quiet --test reference
-
-# What the dependencies may be, by deny.toml. Advisories are fetched: without a network, DENY="bans licenses sources".
-deny: DENY ?= advisories bans licenses sources
-deny:
-	@command -v cargo-deny > /dev/null || { echo "make deny needs cargo-deny: cargo install cargo-deny --locked" >&2; exit 1; }
-	cargo deny --locked check $(DENY)
