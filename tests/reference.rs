@@ -135,7 +135,7 @@ fn kind(crd: &CustomResourceDefinition) -> String {
     }
     let _ = writeln!(
         text,
-        "\n### {}: status\n\nWritten by the operator alone. What is unknown is absent.\n\n| field | type | meaning |\n|---|---|---|",
+        "\n### {}: status\n\nWritten by the operator alone. What is unknown is absent; a new object has `observedGeneration: -1`.\n\n| field | type | meaning |\n|---|---|---|",
         names.kind
     );
     for field in fields(part_of(crd, "status")) {
@@ -440,6 +440,8 @@ fn reasons_page() -> String {
     let mut text = "## Reasons\n\nOne name each in conditions, events and the metric `okr_operator_syncs_total`. What to do in more words: \
         [README](../README.md#reasons-what-is-wrong-and-what-to-do).\n\n### Reasons of a key result or an objective\n\n"
         .to_owned();
+    let shown = |reason: &Reason| CLASSES.iter().any(|(class, ..)| *class == reason.class());
+    assert!(Reason::ALL.iter().all(shown), "every class of reasons has a table");
     for (class, title, meaning) in CLASSES {
         let _ = writeln!(text, "**{title}.** {meaning}\n\n| reason | meaning |\n|---|---|");
         for reason in Reason::ALL.iter().filter(|reason| reason.class() == class) {
