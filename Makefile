@@ -14,6 +14,13 @@ test:
 	cargo test --no-run
 	dev/launch run .cache/run/test -- cargo test --quiet
 
+# What the dependencies may be, by deny.toml. Advisories are fetched: without a network, DENY="bans licenses sources".
+.PHONY: deny
+deny: DENY ?= advisories bans licenses sources
+deny:
+	@command -v cargo-deny > /dev/null || { echo "make deny needs cargo-deny: cargo install cargo-deny --locked" >&2; exit 1; }
+	cargo deny --locked check $(DENY)
+
 # The fault suite for an hour (OKR_SOAK_SECONDS) with a seed of its own (OKR_FAULT_SEED), on a control plane of its own.
 soak: export OKR_SOAK_SECONDS ?= 3600
 soak: export OKR_FAULT_SEED ?= $(shell date +%s)
@@ -34,12 +41,21 @@ crds:
 	cargo run --quiet -- crd crds
 	cargo run --quiet -- crd charts/okr-operator/files/crds
 
-# The blocks of help in docs/kubectl-okr.md.
+# The blocks of help in docs/kubectl-okr.md, and docs/reference.md.
 docs:
 	OKR_WRITE_DOCS=1 cargo test --quiet --test plugin -- docs
+	OKR_WRITE_DOCS=1 cargo test --quiet --test reference
 
 # What follows from the chart: its README's table of values, gitops/install and the snapshots of tests/chart.
 install: export PATH := $(or $(OKR_DEV_CACHE),$(CURDIR)/.cache/tools):$(PATH)
 install:
 	dev/launch tools helm
 	OKR_WRITE_DOCS=1 cargo test --quiet --test chart -- written rendered::every
+
+# The operator's image, as an OCI archive in target/image, with the list of what is in it; ARCH="amd64 arm64" for others.
+image:
+	dev/image $(addprefix --arch=,$(ARCH))
+
+# The chart and the image on a real cluster: that of KUBECONFIG, or a node of this machine.
+e2e:
+	dev/e2e

@@ -236,6 +236,23 @@ fn the_resources_know_no_decision() {
     );
 }
 
+/// One TLS stack, rustls with ring: deny.toml says it to cargo-deny, this says it where that is not installed.
+#[test]
+fn there_is_one_tls_stack() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let names: BTreeSet<&str> =
+        lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).collect();
+    assert!(names.contains("rustls") && names.contains("ring"), "Cargo.lock is read");
+    let deny = std::fs::read_to_string(root().join("deny.toml")).unwrap();
+    let banned: Vec<&str> =
+        deny.lines().filter_map(|line| line.trim().strip_prefix("{ crate = \"")?.strip_suffix("\" },")).collect();
+    for stack in ["openssl-sys", "native-tls", "aws-lc-sys"] {
+        assert!(banned.contains(&stack), "deny.toml bans {stack}");
+    }
+    let found: Vec<&&str> = banned.iter().filter(|name| names.contains(**name)).collect();
+    assert!(found.is_empty(), "Cargo.lock holds {found:?}");
+}
+
 #[test]
 fn only_one_module_writes_to_the_api_server() {
     let writes = [

@@ -166,7 +166,7 @@ pub enum Scope {
     e.operator in ['In', 'NotIn'] ? has(e.values) && size(e.values) > 0 : e.operator in ['Exists', 'DoesNotExist'] && !(has(e.values) && size(e.values) > 0))")
     .message("selector.matchExpressions: operator must be In or NotIn, with values, or Exists or DoesNotExist, without"))]
 pub struct AllowedNamespaces {
-    /// Same (the object's own namespace; the default), All, or Selector (namespaces whose labels match selector).
+    /// Same (the object's own namespace), All, or Selector (namespaces whose labels match selector). Default: Same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<NamespacesFrom>,
     /// The labels of the namespaces admitted, with from: Selector and only then, such as {matchLabels: {team: sales}}.

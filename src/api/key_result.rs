@@ -96,7 +96,7 @@ pub struct OkrKeyResultSpec {
     /// How far progress may lie behind expected progress before the status is Behind or AtRisk, in percentage points; for the measures percent, reach, increase and decrease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Thresholds>,
-    /// Active (the default); Closed: the value and the day are frozen; Postponed: not worked on. The last two send no query.
+    /// Active; Closed: the value and the day are frozen; Postponed: not worked on. The last two send no query. Default: Active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<Lifecycle>,
     /// A manual check-in: this status counts in place of the computed one until a date.

@@ -395,7 +395,7 @@ pub struct MeasuredStatus {
     /// What the value came from: a hash of query, parameters, connection and, where the query mentions it, period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_fingerprint: Option<String>,
-    /// The same of the last attempt, good or bad.
+    /// The queryFingerprint of the last attempt, good or bad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempted_fingerprint: Option<String>,
     /// The end of the last attempt, good or bad.
@@ -476,7 +476,7 @@ pub struct HistoryPoint {
 pub struct Forecast {
     /// The value to expect at the end of the period's last day, rounded for show.
     pub end_value: String,
-    /// The same as progress in percent, rounded half-even to two places for show. Absent for measures that have no way to a target.
+    /// endValue as progress in percent, rounded half-even to two places for show. Absent for measures that have no way to a target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_progress_percent: Option<String>,
     /// The day on which the target is reached. Absent where that is not before the end of the period, or where there is no way to a target.

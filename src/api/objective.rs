@@ -82,7 +82,7 @@ pub struct OkrObjectiveSpec {
     /// How far progress may lie behind expected progress before the status is Behind or AtRisk, in percentage points.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Thresholds>,
-    /// Active (the default); Closed: progress and the day are frozen; Postponed: not worked on. Key results are not touched by it.
+    /// Active; Closed: progress and the day are frozen; Postponed: not worked on. Key results are not touched by it. Default: Active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<Lifecycle>,
     /// A manual check-in: this status counts in place of the computed one until a date.
@@ -92,7 +92,7 @@ pub struct OkrObjectiveSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub links: Vec<Link>,
-    /// What the status of a roll-up is derived from: Progress (by expected progress; the default) or KeyResults (that of the worst child).
+    /// What the status of a roll-up is derived from: Progress (by expected progress) or KeyResults (that of the worst child). Default: Progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_from: Option<StatusFrom>,
     /// The namespaces whose key results and objectives may refer to this one. Default: its own.

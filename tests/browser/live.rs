@@ -71,19 +71,31 @@ impl Drop for Server {
 
 const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-/// Notes all that the page's status says from now on, in `window.said`.
-const LISTEN: &str = "window.said = [];
-    new MutationObserver(() => said.push(document.getElementById('live').textContent))
-        .observe(document.getElementById('live'), { childList: true, characterData: true, subtree: true })";
+/// A live page whose server can be killed.
+struct Watched {
+    site: Site,
+    server: Server,
+    address: SocketAddr,
+    browser: Browser,
+}
 
-#[tokio::test]
-async fn a_lost_connection_is_said_after_a_while_and_no_more_when_it_is_back() {
+/// All that the page's status says from now on is noted in `window.said`.
+async fn watched() -> Watched {
     let site = site(sample::objects());
     let (server, address) = Server::start(&site, ANYWHERE).await;
     let browser = Browser::start().await;
     browser.goto(&format!("http://{address}/")).await;
     browser.await_text("#live", "Live").await;
-    browser.run(LISTEN).await;
+    let note = "window.said = [];
+        new MutationObserver(() => said.push(document.getElementById('live').textContent))
+            .observe(document.getElementById('live'), { childList: true, characterData: true, subtree: true })";
+    browser.run(note).await;
+    Watched { site, server, address, browser }
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_said_after_a_while_and_no_more_when_it_is_back() {
+    let Watched { site, server, address, browser } = watched().await;
     let lost = Instant::now();
     drop(server);
     browser.await_text("#live", "Not connected; trying again").await;
@@ -97,12 +109,7 @@ async fn a_lost_connection_is_said_after_a_while_and_no_more_when_it_is_back() {
 
 #[tokio::test]
 async fn a_short_loss_of_the_connection_is_not_said() {
-    let site = site(sample::objects());
-    let (server, address) = Server::start(&site, ANYWHERE).await;
-    let browser = Browser::start().await;
-    browser.goto(&format!("http://{address}/")).await;
-    browser.await_text("#live", "Live").await;
-    browser.run(LISTEN).await;
+    let Watched { site, server, address, browser } = watched().await;
     browser.run("window.lost = performance.now()").await;
     drop(server);
     site.objects.set(&worth("loose", "4321"));
