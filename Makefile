@@ -1,5 +1,5 @@
 # The two commands: make demo, make test.
-.PHONY: demo demo-down test soak bench lint crds docs install
+.PHONY: demo demo-down test soak bench lint deny crds docs install image e2e
 
 # A control plane, a BigQuery server, the operator and examples/ on this machine; make demo-down stops them.
 demo:
@@ -15,7 +15,6 @@ test:
 	dev/launch run .cache/run/test -- cargo test --quiet
 
 # What the dependencies may be, by deny.toml. Advisories are fetched: without a network, DENY="bans licenses sources".
-.PHONY: deny
 deny: DENY ?= advisories bans licenses sources
 deny:
 	@command -v cargo-deny > /dev/null || { echo "make deny needs cargo-deny: cargo install cargo-deny --locked" >&2; exit 1; }
