@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::{
-    api::{BigQueryConnection, BigQueryConnectionStatus, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION},
+    api::{BigQueryConnection, BigQueryConnectionStatus, NamespacesFrom, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION},
     bigquery,
     domain::{
         conditions::SATURATED,
@@ -171,10 +171,21 @@ async fn check(context: &Context, connection: &BigQueryConnection, client: &bigq
     match result {
         Ok(()) => {
             let who = principal.map(|principal| format!(" as {principal}")).unwrap_or_default();
-            let message = format!("Queries run in project {}{who}.", client.destination().billing_project_id);
+            let project = &client.destination().billing_project_id;
+            let message = format!("Queries run in project {project}{who}.{}", shared_in_vain(context, connection));
             Verdict::new(ConnectionReason::Connected, message)
         }
         Err(error) => reasons::verdict(&error, &client.destination().billing_project_id, principal.as_deref()),
+    }
+}
+
+/// Said where the labels are not known by which others are admitted.
+fn shared_in_vain(context: &Context, connection: &BigQueryConnection) -> &'static str {
+    let from = connection.spec.allowed_namespaces.as_ref().and_then(|allowed| allowed.from);
+    if context.objects.namespaces.is_none() && from == Some(NamespacesFrom::Selector) {
+        " Its selector of allowedNamespaces admits nobody: this operator works in --namespaces, and reads no namespace's labels."
+    } else {
+        ""
     }
 }
 

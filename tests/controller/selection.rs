@@ -6,7 +6,7 @@ use kube::{
     api::{ObjectMeta, Patch, PatchParams, PostParams},
     core::PartialObjectMeta,
 };
-use okr_operator::api::OkrKeyResult;
+use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::json;
 
 use crate::{
@@ -128,4 +128,17 @@ async fn a_status_that_others_wrote_into_is_repaired() {
             status.last_sync_time.as_ref().is_some_and(|time| crate::seconds_ago(time) >= 0)
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_connection_shared_by_labels_that_nobody_may_read_says_so() {
+    let (sandbox, stub) = stubbed("labels", Reply::number("INT64", "47")).await;
+    let allowed = json!({"from": "Selector", "selector": {"matchLabels": {"team": "sales"}}});
+    let spec = json!({
+        "projectId": "demo", "endpoint": stub.endpoint(), "credentials": {"none": {}}, "allowedNamespaces": allowed,
+    });
+    sandbox.apply::<BigQueryConnection>("shared", spec).await;
+    let _operator = sandbox.operator();
+    sandbox.await_connection_saying("shared", "Connected", "selector of allowedNamespaces admits nobody").await;
+    sandbox.await_connection_saying("warehouse", "Connected", "Queries run in project demo.").await;
 }
