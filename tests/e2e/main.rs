@@ -10,6 +10,7 @@ mod world;
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -123,6 +124,7 @@ async fn the_life_of_an_installation() {
     let judged = world.judge_slots(begun, &killed).await;
     progress(&format!("{judged} slots, each with its query and none with two"));
     let log = logs();
+    assert!(log.contains("okr-operator runs"), "{log}");
     assert_is_clean(&log);
 
     progress("uninstalled: what people wrote stays, and namespaces can go");
@@ -207,7 +209,8 @@ async fn ready(world: &World) -> i32 {
 /// What the pods that are there have logged.
 fn logs() -> String {
     let label = "app.kubernetes.io/component=operator";
-    kubectl(&["-n", HOME, "logs", "--selector", label, "--tail=-1", "--prefix"], "")
+    // None yet where no container has started.
+    helm::run("kubectl", &["-n", HOME, "logs", "--selector", label, "--tail=-1", "--prefix"], "").unwrap_or_default()
 }
 
 /// SIGKILL to the process of a pod: by the command in `OKR_E2E_KILL`, which is given namespace and name, where there is one.
@@ -260,15 +263,15 @@ fn assert_is_clean(text: &str) {
 
 /// `kubectl okr dashboard` forwards a port to a page that shows the key results.
 async fn the_dashboard_opens() {
-    let mut child = okr(&["dashboard", "--no-open"]).spawn().unwrap();
+    let mut child = okr(&["dashboard", "--no-open"]).process_group(0).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap_or_else(|| panic!("{line}"));
     let page = reqwest::get(address).await.unwrap().text().await.unwrap();
     assert!(page.contains("pulse-0"), "{page}");
-    // Ctrl-C: the child of the child ends with it.
-    assert!(Command::new("kill").args(["-s", "INT", &format!("-{}", child.id())]).status().is_ok());
-    child.kill().unwrap();
+    // As Ctrl-C does at a terminal: kubectl, which forwards, ends too.
+    let group = format!("-{}", child.id());
+    assert!(Command::new("kill").args(["-s", "INT", "--", &group]).status().unwrap().success());
     child.wait().unwrap();
 }
 
