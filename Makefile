@@ -1,5 +1,5 @@
 # The two commands: make demo, make test.
-.PHONY: demo demo-down test soak bench lint crds docs
+.PHONY: demo demo-down test soak bench gitops lint crds docs
 
 # A control plane, a BigQuery server, the operator and examples/ on this machine; make demo-down stops them.
 demo:
@@ -25,6 +25,10 @@ bench:
 	cargo bench --bench bench --no-run
 	dev/launch run .cache/run/bench -- cargo bench --quiet --bench bench
 
+# What Flux's and Argo CD's own programs say of our objects. They take long to build: not a part of make test.
+gitops:
+	dev/gitops
+
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
@@ -33,6 +37,7 @@ lint:
 crds:
 	cargo run --quiet -- crd crds
 
-# The blocks of help in docs/kubectl-okr.md.
+# The blocks of help in docs/kubectl-okr.md, and Argo CD's patch from the scripts in gitops/argocd.
 docs:
 	OKR_WRITE_DOCS=1 cargo test --quiet --test plugin -- docs
+	OKR_WRITE_DOCS=1 cargo test --quiet --test architecture -- argo_cds_patch

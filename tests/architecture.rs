@@ -345,8 +345,9 @@ fn argo_cds_patch_holds_the_scripts_beside_it() {
     let folder = root().join("gitops/argocd");
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let indented = |text: &str, spaces: usize| {
-        let line =
-            |line: &str| if line.is_empty() { "\n".to_owned() } else { format!("{:spaces$}{line}\n", "", spaces = spaces) };
+        let line = |line: &str| {
+            if line.is_empty() { "\n".to_owned() } else { format!("{:spaces$}{line}\n", "", spaces = spaces) }
+        };
         text.lines().map(line).collect::<String>()
     };
     let actions = format!(
@@ -356,9 +357,10 @@ fn argo_cds_patch_holds_the_scripts_beside_it() {
     );
     let customizations =
         [("health", read("health.lua")), ("actions", actions), ("ignoreResourceUpdates", read("ignore-updates.yaml"))];
-    let mut wanted = "# For Argo CD's own ConfigMap: docs/gitops.md. Generated from the files beside it by make docs.\n\
+    let mut wanted =
+        "# For Argo CD's own ConfigMap: docs/gitops.md. Generated from the files beside it by make docs.\n\
         apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: argocd-cm\ndata:\n"
-        .to_owned();
+            .to_owned();
     for crd in crd::all() {
         for (what, content) in &customizations {
             wanted += &format!("  resource.customizations.{what}.{}_{}: |\n", crd.spec.group, crd.spec.names.kind);
