@@ -7,7 +7,7 @@ use kube::{
     api::{DeleteParams, PostParams},
     core::NamespaceResourceScope,
 };
-use okr_operator::api::{BigQueryConnection, OkrKeyResult, OkrObjective};
+use okr_operator::api::{BigQueryConnection, MeasuredStatus, ObjectiveStatus, OkrKeyResult, OkrObjective, Time};
 use serde_json::{Value, json};
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     reach, stored, stubbed,
     support::{
         bigquery_stub::Reply,
-        cluster::{Sandbox, truth},
+        cluster::{Sandbox, await_some, truth},
         examples::day,
     },
 };
@@ -92,7 +92,8 @@ async fn a_first_sync_and_a_changed_query_are_waited_for_and_a_routine_sync_is_n
     judged::<OkrKeyResult>(&sandbox, "kr", "InProgress", "Progressing", "").await;
     stub.until("jobs.query", 2).await;
     judged::<OkrKeyResult>(&sandbox, "kr", "InProgress", "Progressing", "").await;
-    let before = sandbox.await_reason("kr", "Synced").await;
+    let is_done = |status: &MeasuredStatus| truth(&status.conditions, "Reconciling") == "absent";
+    let before = sandbox.await_status("kr", "is synced", is_done).await;
     judged::<OkrKeyResult>(&sandbox, "kr", "Current", "Healthy", "Behind").await;
 
     sandbox.backdate("kr").await;
@@ -138,10 +139,16 @@ async fn what_fails_for_now_is_waited_for() {
     sandbox.await_status("had-a-value", "failed once", |status| status.consecutive_failures == Some(1)).await;
     judged::<OkrKeyResult>(&sandbox, "had-a-value", "Current", "Healthy", "Behind").await;
     let api = sandbox.api::<OkrKeyResult>();
-    let mut object = api.get("had-a-value").await.unwrap();
-    object.status.as_mut().unwrap().consecutive_failures = Some(2);
-    api.replace_status("had-a-value", &PostParams::default(), &object).await.unwrap();
-    sandbox.backdate("had-a-value").await;
+    // As if a second failure had been an hour ago. The operator may write meanwhile.
+    await_some("the second failure is written", || async {
+        let mut object = api.get("had-a-value").await.unwrap();
+        let status = object.status.as_mut()?;
+        status.consecutive_failures = Some(2);
+        let earlier = |time: &mut Time| time.0 -= jiff::SignedDuration::from_hours(1);
+        status.last_sync_time.iter_mut().chain(status.next_sync_time.iter_mut()).for_each(earlier);
+        api.replace_status("had-a-value", &PostParams::default(), &object).await.ok()
+    })
+    .await;
     sandbox.await_reason("had-a-value", "Unavailable").await;
     judged::<OkrKeyResult>(&sandbox, "had-a-value", "InProgress", "Degraded", "tried again soon").await;
 }
@@ -161,7 +168,7 @@ async fn what_a_person_must_mend_fails_with_our_message() {
     sandbox.await_reason("broken", "QueryInvalid").await;
     judged::<OkrKeyResult>(&sandbox, "broken", "Failed", "Degraded", "Unexpected keyword FORM").await;
     sandbox.await_event("broken", "QueryInvalid").await;
-    let stalls = |status: &okr_operator::api::ObjectiveStatus| truth(&status.measured.conditions, "Stalled") == "True";
+    let stalls = |status: &ObjectiveStatus| truth(&status.measured.conditions, "Stalled") == "True";
     sandbox.await_objective("own-query", "stalls", stalls).await;
     judged::<OkrObjective>(&sandbox, "own-query", "Failed", "Degraded", "Unexpected keyword FORM").await;
     sandbox.await_objective("egg", "stalls", stalls).await;
