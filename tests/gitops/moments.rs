@@ -92,7 +92,9 @@ async fn a_first_sync_and_a_changed_query_are_waited_for_and_a_routine_sync_is_n
     judged::<OkrKeyResult>(&sandbox, "kr", "InProgress", "Progressing", "").await;
     stub.until("jobs.query", 2).await;
     judged::<OkrKeyResult>(&sandbox, "kr", "InProgress", "Progressing", "").await;
-    let is_done = |status: &MeasuredStatus| truth(&status.conditions, "Reconciling") == "absent";
+    let is_done = |status: &MeasuredStatus| {
+        status.observed_generation == Some(2) && truth(&status.conditions, "Reconciling") == "absent"
+    };
     let before = sandbox.await_status("kr", "is synced", is_done).await;
     judged::<OkrKeyResult>(&sandbox, "kr", "Current", "Healthy", "Behind").await;
 
