@@ -262,6 +262,28 @@ fn every_ignored_field_is_one_of_a_status() {
     }
 }
 
+/// With its annotation, in a wave before the release.
+#[tokio::test]
+async fn the_documented_gate_is_accepted() {
+    let sandbox = sandbox("gate").await;
+    let text = std::fs::read_to_string("gitops/argocd/release-gate.yaml").unwrap();
+    let manifests = serde_saphyr::from_multiple::<Value>(&text).unwrap();
+    let gate = &manifests[0];
+    sandbox.apply::<OkrKeyResult>("error-budget", gate["spec"].clone()).await;
+    let wave = |manifest: &Value| -> i32 {
+        manifest["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"].as_str().unwrap().parse().unwrap()
+    };
+    assert!(manifests[1..].iter().all(|manifest| wave(manifest) > wave(gate)));
+    let mut at_risk = gate.clone();
+    at_risk["metadata"]["generation"] = json!(1);
+    at_risk["status"] = json!({
+        "observedGeneration": 1, "okrStatus": "AtRisk", "conditions": [{"type": "Ready", "status": "True"}],
+    });
+    assert_eq!(argo(&at_risk).word, "Degraded");
+    at_risk["status"]["okrStatus"] = json!("Behind");
+    assert_eq!(argo(&at_risk).word, "Healthy");
+}
+
 /// Both ways of docs/gitops.md, by kubectl itself.
 #[tokio::test]
 async fn the_patch_is_installed_as_documented() {

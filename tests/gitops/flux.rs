@@ -126,6 +126,15 @@ async fn the_examples_become_ready_when_every_query_works_and_stay_as_they_are()
     assert_eq!(stored::<OkrKeyResult>(&sandbox, "interviews").await, None);
 }
 
+/// The first block of docs/gitops.md is a part of the file that the test above applies.
+#[test]
+fn the_page_shows_the_manifest_itself() {
+    let page = std::fs::read_to_string("docs/gitops.md").unwrap();
+    let (_, after) = page.split_once("```yaml\n").unwrap();
+    let (block, _) = after.split_once("```").unwrap();
+    assert!(std::fs::read_to_string(DOCUMENTED).unwrap().contains(block), "{block}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_query_fails_early_and_a_commit_mends_it() {
     let sandbox = sandbox("broken").await;
