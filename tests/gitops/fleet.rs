@@ -125,30 +125,30 @@ impl<'a> Fleet<'a> {
         self.all().patch(&name, &ours, &Patch::Apply(manifest)).await.unwrap();
     }
 
-    /// `Ready` of a Kustomization, if it has been decided.
-    pub async fn ready(&self, name: &str) -> Option<Value> {
+    /// A condition of a Kustomization, if it has that.
+    pub async fn condition(&self, name: &str, kind: &str) -> Option<Value> {
         let kustomization = self.all().get(name).await.unwrap();
-        if kustomization.data["status"]["observedGeneration"].as_i64() != kustomization.metadata.generation {
-            return None;
-        }
         let conditions = kustomization.data["status"]["conditions"].as_array()?;
-        conditions.iter().find(|condition| condition["type"] == "Ready").cloned()
+        conditions.iter().find(|condition| condition["type"] == kind).cloned()
     }
 
-    /// Waits until its `Ready` has this status and says these words; returns the message.
-    pub async fn await_ready(&self, name: &str, status: &str, words: &str) -> String {
-        let what = format!("Kustomization {name} is Ready={status} and says {words}");
-        self.until(&what, || async {
-            let ready = self.ready(name).await?;
-            let message = ready["message"].as_str().unwrap_or_default();
-            (ready["status"] == status && message.contains(words)).then(|| message.to_owned())
+    /// Waits until a condition has this status and says these words; returns the message.
+    pub async fn await_condition(&self, name: &str, kind: &str, status: &str, words: &str) -> String {
+        self.until(&format!("Kustomization {name} is {kind}={status} and says {words}"), || async {
+            let condition = self.condition(name, kind).await?;
+            let message = condition["message"].as_str().unwrap_or_default();
+            (condition["status"] == status && message.contains(words)).then(|| message.to_owned())
         })
         .await
     }
 
+    pub async fn await_ready(&self, name: &str, status: &str, words: &str) -> String {
+        self.await_condition(name, "Ready", status, words).await
+    }
+
     /// What `flux reconcile kustomization NAME` does: asks, and waits until it has been done.
     pub async fn reconcile(&self, name: &str) {
-        let request = format!("{} {:?}", now(), Instant::now());
+        let request = now();
         let patch = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": request}}});
         self.all().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
         self.until(&format!("Kustomization {name} is reconciled"), || async {
@@ -220,5 +220,5 @@ fn git(folder: &Path, arguments: &[&str]) -> Vec<u8> {
 
 #[expect(clippy::disallowed_methods, reason = "Flux shares its clock")]
 pub fn now() -> String {
-    format!("{:.0}", jiff::Timestamp::now())
+    jiff::Timestamp::now().to_string()
 }

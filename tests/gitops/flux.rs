@@ -63,12 +63,12 @@ async fn the_examples_become_ready_when_every_query_works_and_stay_as_they_are()
     fleet.await_ready("okr-operator", "True", "Applied revision").await;
 
     // Everything is applied, and nobody has asked BigQuery: Flux waits.
-    fleet.await_ready("okrs", "Unknown", "Running health checks").await;
+    fleet.await_condition("okrs", "Healthy", "Unknown", "Running health checks").await;
     let is_there = || async { stored::<OkrKeyResult>(&sandbox, "interviews").await };
     let waits = fleet.until("the last example is applied", is_there).await;
     assert_eq!(kstatus(&waits).word, "InProgress");
     tokio::time::sleep(Duration::from_secs(7)).await; // more than Flux lets pass between two looks
-    assert_eq!(fleet.ready("okrs").await.unwrap()["status"], "Unknown");
+    assert_eq!(fleet.condition("okrs", "Ready").await.unwrap()["status"], "Unknown");
 
     let _operator = sandbox.operator();
     fleet.await_ready("okrs", "True", "Applied revision").await;
