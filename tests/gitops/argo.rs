@@ -179,7 +179,7 @@ async fn stored_like(sandbox: &Sandbox, manifest: &Value) -> Option<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_stored_is_what_was_applied_so_nothing_is_out_of_sync() {
     let sandbox = sandbox("drift").await;
-    examples::load_sample_data().await;
+    crate::sample_data().await;
     examples::apply(&sandbox).await;
     let _operator = sandbox.operator();
     let mut compared = 0;

@@ -52,7 +52,7 @@ fn manifest(kind: &str, name: &str, spec: Value) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_become_ready_when_every_query_works_and_stay_as_they_are() {
     let sandbox = sandbox("fleet").await;
-    examples::load_sample_data().await;
+    crate::sample_data().await;
     let fleet = Fleet::start(&sandbox).await;
     release(&fleet);
     for (name, text) in examples::files().into_iter().filter(|(name, _)| name != BROKEN) {
@@ -138,7 +138,7 @@ fn the_page_shows_the_manifest_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_query_fails_early_and_a_commit_mends_it() {
     let sandbox = sandbox("broken").await;
-    examples::load_sample_data().await;
+    crate::sample_data().await;
     let fleet = Fleet::start(&sandbox).await;
     for (name, text) in examples::files().into_iter().filter(|(name, _)| name == BROKEN || name == "10-connection.yaml")
     {

@@ -49,3 +49,9 @@ where
     let api: Api<DynamicObject> = Api::namespaced_with(sandbox.client.clone(), &sandbox.namespace, &kind);
     api.get_opt(name).await.unwrap().map(|object| serde_json::to_value(object).unwrap())
 }
+
+/// Loads what the examples ask for, once: the BigQuery server fails where two load the same tables at a time.
+async fn sample_data() {
+    static LOADED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    LOADED.get_or_init(support::examples::load_sample_data).await;
+}
