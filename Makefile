@@ -1,5 +1,5 @@
 # The two commands: make demo, make test.
-.PHONY: demo demo-down test soak bench lint deny crds docs install image e2e
+.PHONY: demo demo-down test soak bench gitops lint deny crds docs install image e2e
 
 # A control plane, a BigQuery server, the operator and examples/ on this machine; make demo-down stops them.
 demo:
@@ -31,19 +31,26 @@ bench:
 	cargo bench --bench bench --no-run
 	dev/launch run .cache/run/bench -- cargo bench --quiet --bench bench
 
+# What Flux's and Argo CD's own programs say of our objects. They take long to build: not a part of make test.
+gitops:
+	dev/gitops
+
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
+	# Not among them, as plain cargo test leaves it out.
+	cargo clippy --test gitops --test e2e -- --deny warnings
 
 # Generates crds/, and the chart's copy of it, from the Rust types; a test holds them to be current.
 crds:
 	cargo run --quiet -- crd crds
 	cargo run --quiet -- crd charts/okr-operator/files/crds
 
-# The blocks of help in docs/kubectl-okr.md, and docs/reference.md.
+# The blocks of help in docs/kubectl-okr.md, docs/reference.md, and Argo CD's patch from the scripts in gitops/argocd.
 docs:
 	OKR_WRITE_DOCS=1 cargo test --quiet --test plugin -- docs
 	OKR_WRITE_DOCS=1 cargo test --quiet --test reference
+	OKR_WRITE_DOCS=1 cargo test --quiet --test architecture -- argo_cds_patch
 
 # What follows from the chart: its README's table of values, gitops/install and the snapshots of tests/chart.
 install: export PATH := $(or $(OKR_DEV_CACHE),$(CURDIR)/.cache/tools):$(PATH)

@@ -358,3 +358,39 @@ fn the_readme_names_every_flag_status_and_reason() {
     let missing: Vec<String> = flags.chain(reasons).chain(statuses).filter(|name| !readme.contains(name)).collect();
     assert!(missing.is_empty(), "README.md does not name {missing:?}");
 }
+
+/// Argo CD takes its scripts from one ConfigMap; each is written once in gitops/argocd, for all kinds.
+#[test]
+fn argo_cds_patch_holds_the_scripts_beside_it() {
+    let folder = root().join("gitops/argocd");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let indented = |text: &str, spaces: usize| {
+        let line = |line: &str| {
+            if line.is_empty() { "\n".to_owned() } else { format!("{:spaces$}{line}\n", "", spaces = spaces) }
+        };
+        text.lines().map(line).collect::<String>()
+    };
+    let actions = format!(
+        "discovery.lua: |\n{}definitions:\n- name: refresh\n  action.lua: |\n{}",
+        indented(&read("actions/discovery.lua"), 2),
+        indented(&read("actions/refresh.lua"), 4),
+    );
+    let customizations =
+        [("health", read("health.lua")), ("actions", actions), ("ignoreResourceUpdates", read("ignore-updates.yaml"))];
+    let mut wanted =
+        "# For Argo CD's own ConfigMap: docs/gitops.md. Generated from the files beside it by make docs.\n\
+        apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: argocd-cm\ndata:\n"
+            .to_owned();
+    for crd in crd::all() {
+        for (what, content) in &customizations {
+            wanted += &format!("  resource.customizations.{what}.{}_{}: |\n", crd.spec.group, crd.spec.names.kind);
+            wanted += &indented(content, 4);
+        }
+    }
+    let file = folder.join("argocd-cm.yaml");
+    if std::env::var("OKR_WRITE_DOCS").is_ok() {
+        std::fs::write(&file, wanted).unwrap();
+    } else {
+        assert!(wanted == read("argocd-cm.yaml"), "gitops/argocd/argocd-cm.yaml is not that of its sources: make docs");
+    }
+}

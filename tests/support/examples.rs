@@ -19,19 +19,26 @@ pub fn day(offset: i64) -> jiff::civil::Date {
     today + jiff::Span::new().days(offset)
 }
 
-/// All objects of `examples/`, with a period around today as `make demo` gives them.
-fn manifests() -> Vec<Value> {
+/// The files of `examples/` by name, with a period around today as `make demo` gives them.
+pub fn files() -> Vec<(String, String)> {
     let paths = std::fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = paths.filter(|path| path.is_file()).collect();
     files.sort();
-    let text: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
-    let text = text
-        .join("\n---\n")
-        .replace("2026-10-01", &day(-45).to_string())
-        .replace("2026-11-15", &day(0).to_string())
-        .replace("2026-12-31", &day(45).to_string())
-        .replace("http://127.0.0.1:9050", &emulator());
-    serde_saphyr::from_multiple::<Value>(&text).unwrap()
+    let text = |file: &std::path::Path| {
+        std::fs::read_to_string(file)
+            .unwrap()
+            .replace("2026-10-01", &day(-45).to_string())
+            .replace("2026-11-15", &day(0).to_string())
+            .replace("2026-12-31", &day(45).to_string())
+            .replace("http://127.0.0.1:9050", &emulator())
+    };
+    files.iter().map(|file| (file.file_name().unwrap().to_str().unwrap().to_owned(), text(file))).collect()
+}
+
+/// All their objects.
+pub fn manifests() -> Vec<Value> {
+    let texts: Vec<String> = files().into_iter().map(|(_, text)| text).collect();
+    serde_saphyr::from_multiple::<Value>(&texts.join("\n---\n")).unwrap()
 }
 
 /// Applies them to a namespace of the test's own.

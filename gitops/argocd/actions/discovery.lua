@@ -1,0 +1,1 @@
+return {refresh = {displayName = "Refresh", iconClass = "fa fa-fw fa-sync"}}
