@@ -135,7 +135,7 @@ impl Process {
         await_some(&format!("it logs {field}"), || async {
             let log = std::fs::read_to_string(&self.log).unwrap();
             let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            lines.filter_map(|line| line["fields"][field].as_str().map(str::to_owned)).last()
+            lines.filter_map(|line| line["fields"][field].as_str().map(str::to_owned)).next_back()
         })
         .await
     }
