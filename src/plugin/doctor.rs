@@ -28,7 +28,8 @@ use crate::{
 
 use super::{
     Session, Verdict,
-    cluster::{Cluster, ClusterError, Objects},
+    cluster::{Cluster, ClusterError},
+    objects::{self, Objects},
     operator::{self, Operator},
     output::Output,
     paint::{self, Paint},
@@ -101,8 +102,8 @@ pub async fn run(
     definitions(&cluster, &mut findings).await;
     let operator = operator(&cluster, arguments, &mut findings, now).await;
     own_rights(&cluster, &mut findings).await;
-    let objects = match cluster.objects(None, None).await {
-        Err(ClusterError::Forbidden { .. }) => cluster.objects(Some(&cluster.namespace), None).await,
+    let objects = match objects::list(&cluster, None, None).await {
+        Err(ClusterError::Forbidden { .. }) => objects::list(&cluster, Some(&cluster.namespace), None).await,
         objects => objects,
     };
     match objects {
