@@ -1,8 +1,11 @@
 //! What exists in the cluster, as far as it is read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::pin,
+};
 
-use futures::{StreamExt, stream};
+use futures::{AsyncReadExt, StreamExt, stream};
 use kube::{Resource, api::ListParams, core::NamespaceResourceScope};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -88,9 +91,17 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
     let (mut parameters, mut pages) = (selected.clone().limit(PAGE), Vec::new());
+    // One for all pages: memory that is new each time takes longer than what is done with it.
+    let mut text = Vec::new();
     loop {
         let request = kube::core::Request::new(K::url_path(&(), scope)).list(&parameters);
-        let call = async { cluster.client.request::<Page>(request.map_err(kube::Error::BuildRequest)?).await };
+        let call = async {
+            let request = request.map_err(kube::Error::BuildRequest)?;
+            let mut answer = pin!(cluster.client.request_stream(request).await?);
+            text.clear();
+            answer.read_to_end(&mut text).await.map_err(kube::Error::ReadEvents)?;
+            serde_json::from_slice::<Page>(&text).map_err(kube::Error::SerdeError)
+        };
         let page = match cluster.ask::<K, _>("list", scope, call).await {
             // What the pages so far are from is forgotten: all at once then.
             Err(ClusterError::Refused { code: 410, .. }) if parameters.continue_token.is_some() => {
