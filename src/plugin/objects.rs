@@ -5,7 +5,7 @@ use std::{
     pin::pin,
 };
 
-use futures::{AsyncReadExt, StreamExt, stream};
+use futures::{AsyncBufReadExt, StreamExt, stream};
 use kube::{Resource, api::ListParams, core::NamespaceResourceScope};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -99,7 +99,16 @@ where
             let request = request.map_err(kube::Error::BuildRequest)?;
             let mut answer = pin!(cluster.client.request_stream(request).await?);
             text.clear();
-            answer.read_to_end(&mut text).await.map_err(kube::Error::ReadEvents)?;
+            // Not read_to_end, which clears all that is left of the memory before each piece.
+            loop {
+                let piece = answer.fill_buf().await.map_err(kube::Error::ReadEvents)?;
+                if piece.is_empty() {
+                    break;
+                }
+                text.extend_from_slice(piece);
+                let read = piece.len();
+                answer.consume_unpin(read);
+            }
             serde_json::from_slice::<Page>(&text).map_err(kube::Error::SerdeError)
         };
         let page = match cluster.ask::<K, _>("list", scope, call).await {
