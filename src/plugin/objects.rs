@@ -36,8 +36,7 @@ pub struct Objects {
 /// What exists in `scope`, None for all namespaces, without histories. Connections that may not be listed go by their own
 /// names.
 pub async fn list(cluster: &Cluster, scope: Option<&str>, selector: Option<&str>) -> Result<Objects, ClusterError> {
-    let everything = ListParams::default();
-    let selected = selector.map_or_else(ListParams::default, |selector| everything.clone().labels(selector));
+    let selected = ListParams { label_selector: selector.map(str::to_owned), ..ListParams::default() };
     let (objectives, key_results, connections) = tokio::join!(
         listed::<OkrObjective>(cluster, scope, &selected, Kept::ForRows),
         listed::<OkrKeyResult>(cluster, scope, &selected, Kept::ForRows),
