@@ -28,6 +28,7 @@ pub mod dashboard;
 pub mod domain;
 pub mod exchange;
 pub mod http;
+mod kubeconfig;
 pub mod metrics;
 pub mod plugin;
 pub mod run;

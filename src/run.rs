@@ -25,6 +25,7 @@ use crate::{
         gate::{Access, Gate},
     },
     http::{self, Surface},
+    kubeconfig::NotYaml,
     metrics::{Metrics, api_calls::CountCalls},
 };
 
@@ -32,9 +33,8 @@ use crate::{
 pub enum RunError {
     #[error("no way to the API server is configured: set KUBECONFIG, or run in a pod with a ServiceAccount")]
     Kubeconfig(#[source] InferConfigError),
-    /// The parser's own words quote the lines around, and with them tokens.
-    #[error("the kubeconfig is not the YAML of one")]
-    NotYaml,
+    #[error(transparent)]
+    NotYaml(#[from] NotYaml),
     #[error("the API server's client cannot be made")]
     Client(#[source] kube::Error),
     #[error("the API server is Kubernetes {0}, and okr-operator needs {oldest} or later: upgrade the cluster", oldest = shown(OLDEST))]
@@ -124,9 +124,9 @@ fn shown((major, minor): (u32, u32)) -> String {
 
 fn unusable(error: InferConfigError) -> RunError {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<KubeconfigError>());
-    match cause {
-        Some(KubeconfigError::Parse(_)) => RunError::NotYaml,
-        Some(_) | None => RunError::Kubeconfig(error),
+    match cause.and_then(NotYaml::of) {
+        Some(not_yaml) => RunError::NotYaml(not_yaml),
+        None => RunError::Kubeconfig(error),
     }
 }
 

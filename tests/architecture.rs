@@ -194,7 +194,10 @@ fn each_layer_knows_those_below_it() {
     check_knows("view", &["api", "domain", "view"]);
     check_knows("dashboard", &["api", "causes", "clock", "dashboard", "http", "view"]);
     check_knows("metrics", &["metrics", "view"]);
-    check_knows("plugin", &["api", "bigquery", "causes", "clock", "domain", "exchange", "plugin", "view"]);
+    check_knows(
+        "plugin",
+        &["api", "bigquery", "causes", "clock", "domain", "exchange", "kubeconfig", "plugin", "view"],
+    );
     assert!(known("plugin").contains("exchange"), "what stands in braces is read");
 }
 

@@ -5,17 +5,15 @@ use jiff::{Timestamp, tz::TimeZone};
 use crate::{
     api::OkrStatus,
     view::{
-        Gaps, Visible,
         chart::{Chart, Place},
-        detail, words,
+        words,
     },
 };
 
 use super::{
     Session, Verdict,
     cluster::ClusterError,
-    describe,
-    named::Named,
+    named::{self, Named},
     paint::{self, Paint},
 };
 
@@ -48,13 +46,9 @@ pub async fn run(
     arguments: &ChartArguments,
     Session { cluster, paint, output, now }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
-    let objects = cluster.objects(Some(&cluster.namespace), None).await?;
     let mut size = Size::fitting(paint);
     size.height = arguments.height.map_or(size.height, usize::from);
-    for (kind, name) in describe::find(&objects, &arguments.names, &cluster.namespace)? {
-        let Some(detail) = detail::detail(&objects, kind, &name, &Visible::All, &Gaps::default(), now) else {
-            continue;
-        };
+    for detail in named::details(&cluster, &arguments.names, now).await? {
         let row = &detail.row;
         let unit = row.unit.as_deref().map(|unit| format!(", in {unit}")).unwrap_or_default();
         let status = paint.styled(paint::of_status(row.okr_status), words::status(row.okr_status));

@@ -5,9 +5,7 @@ use jiff::Timestamp;
 use crate::{
     api::{ChildStatus, OkrStatus, Time},
     view::{
-        Gaps, Visible,
-        brief::Kind,
-        detail::{self, Detail, Force, Job, More},
+        detail::{Detail, Force, Job, More},
         row::{Name, Row, Source},
         words,
     },
@@ -15,9 +13,9 @@ use crate::{
 
 use super::{
     Session, Verdict, chart,
-    cluster::{ClusterError, Objects},
+    cluster::ClusterError,
     list,
-    named::Named,
+    named::{self, Named},
     paint::{self, Paint},
     table::{Cell, Column, table},
 };
@@ -34,35 +32,13 @@ pub async fn run(
     arguments: &DescribeArguments,
     Session { cluster, paint, output, now }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
-    let objects = cluster.objects(Some(&cluster.namespace), None).await?;
-    for (index, (kind, name)) in find(&objects, &arguments.names, &cluster.namespace)?.into_iter().enumerate() {
-        if let Some(detail) = detail::detail(&objects, kind, &name, &Visible::All, &Gaps::default(), now) {
-            if index > 0 {
-                output.text("\n");
-            }
-            output.text(&Description { detail: &detail, paint, now }.text());
+    for (index, detail) in named::details(&cluster, &arguments.names, now).await?.iter().enumerate() {
+        if index > 0 {
+            output.text("\n");
         }
+        output.text(&Description { detail, paint, now }.text());
     }
     Ok(Verdict::Fine)
-}
-
-/// The objects that are meant; a bare name may mean one of each kind.
-pub fn find(objects: &Objects, names: &[Named], namespace: &str) -> Result<Vec<(Kind, Name)>, ClusterError> {
-    let mut found = Vec::new();
-    for named in names {
-        let name = Name { namespace: namespace.to_owned(), name: named.name.clone() };
-        let before = found.len();
-        for kind in [Kind::KeyResult, Kind::Objective] {
-            if named.kind.is_none_or(|wanted| wanted == kind) && objects.has(kind, &name) {
-                found.push((kind, name.clone()));
-            }
-        }
-        if found.len() == before {
-            let kind = named.kind.map_or("key result or objective", Kind::name);
-            return Err(ClusterError::NotFound { kind, namespace: name.namespace, name: name.name });
-        }
-    }
-    Ok(found)
 }
 
 struct Description<'a> {

@@ -28,7 +28,8 @@ use crate::{
 
 use super::{
     Session, Verdict,
-    cluster::{Cluster, ClusterError, Objects},
+    cluster::{Cluster, ClusterError},
+    objects::{self, Objects},
     operator::{self, Operator},
     output::Output,
     paint::{self, Paint},
@@ -122,8 +123,8 @@ async fn answers(cluster: &Cluster, findings: &mut Findings<'_>) -> Result<(), C
 async fn installation(cluster: &Cluster, arguments: &DoctorArguments, findings: &mut Findings<'_>, now: Timestamp) {
     definitions(cluster, findings).await;
     let operator = operator(cluster, arguments, findings, now).await;
-    let (objects, is_all) = match cluster.objects(None, None).await {
-        Err(ClusterError::Forbidden { .. }) => (cluster.objects(Some(&cluster.namespace), None).await, false),
+    let (objects, is_all) = match objects::list(cluster, None, None).await {
+        Err(ClusterError::Forbidden { .. }) => (objects::list(cluster, Some(&cluster.namespace), None).await, false),
         objects => (objects, true),
     };
     match objects {

@@ -19,6 +19,7 @@ use crate::{
 use super::{
     Session, Verdict,
     cluster::ClusterError,
+    objects,
     paint::{self, Paint},
     table::{Cell, Column, table},
 };
@@ -79,7 +80,7 @@ pub async fn run(
     Session { cluster, paint, output, now }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
     let scope = (!arguments.all_namespaces).then_some(cluster.namespace.as_str());
-    let objects = cluster.objects(scope, arguments.selector.as_deref()).await?;
+    let objects = objects::list(&cluster, scope, arguments.selector.as_deref()).await?;
     let filter = Filter {
         namespace: None,
         owner: arguments.owner.clone(),

@@ -11,12 +11,13 @@
 //! | dashboard | [`dashboard`] |
 //! | completion | [`completion`] |
 //!
-//! [`cluster`] asks the API server, [`output`] prints, [`paint`] and [`table`] lay out.
+//! [`cluster`] asks the API server, `objects` is what exists there and `named` what of it is meant, [`output`] prints, [`paint`] and [`table`] lay out.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, Args, Parser, Subcommand};
 use jiff::Timestamp;
+use tokio::runtime::Runtime;
 
 use crate::causes;
 
@@ -35,6 +36,7 @@ pub mod describe;
 pub mod doctor;
 pub mod list;
 mod named;
+mod objects;
 mod operator;
 pub mod output;
 pub mod paint;
@@ -59,13 +61,28 @@ pub enum Command {
     List(list::ListArguments),
     Describe(describe::DescribeArguments),
     Chart(chart::ChartArguments),
+    #[command(args = unused(&["width"]))]
     Refresh(refresh::RefreshArguments),
+    #[command(args = unused(&["context", "kubeconfig", "width"]))]
     Check(check::CheckArguments),
+    #[command(args = unused(&["width"]))]
     Doctor(doctor::DoctorArguments),
+    #[command(args = unused(&["color", "width"]))]
     Dashboard(dashboard::DashboardArguments),
+    #[command(args = unused(&["context", "namespace", "kubeconfig", "color", "width"]))]
     Completion(completion::CompletionArguments),
     #[command(name = "__complete", hide = true)]
     Complete(completion::CompleteArguments),
+}
+
+/// Flags of every command that one has no use for: taken, for whoever gives them to all, and not shown.
+fn unused(names: &[&str]) -> Vec<Arg> {
+    let every = Look::augment_args(Target::augment_args(clap::Command::new("")));
+    every
+        .get_arguments()
+        .filter(|flag| names.contains(&flag.get_id().as_str()))
+        .map(|flag| flag.clone().hide(true))
+        .collect()
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all is fine, 1 there are findings, 2 it could not be found out.";
@@ -160,14 +177,16 @@ fn in_cluster(
     output: &mut Output,
     command: impl AsyncFnOnce(Session<'_>) -> Result<Verdict, ClusterError>,
 ) -> Result<Verdict, ClusterError> {
-    // kube's TLS must be told which implementation to take.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        unreachable!("nothing before this installs a provider");
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.map_err(ClusterError::Runtime)?.block_on(async {
+    runtime()?.block_on(async {
         let now = crate::clock::now();
         let cluster = Cluster::connect(target).await?;
         command(Session { cluster, paint, output, now }).await
     })
+}
+
+/// One thread reads answers: passing each of their ten thousand pieces to another would take longer than reading it.
+fn runtime() -> Result<Runtime, ClusterError> {
+    // kube's TLS must be told which implementation to take. Completion may come here twice: either does.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ClusterError::Runtime)
 }

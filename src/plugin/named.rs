@@ -2,7 +2,22 @@
 
 use std::str::FromStr;
 
-use crate::view::brief::Kind;
+use jiff::Timestamp;
+
+use crate::{
+    api::is_dns_label,
+    view::{
+        Gaps, Visible,
+        brief::Kind,
+        detail::{self, Detail},
+        row::Name,
+    },
+};
+
+use super::{
+    cluster::{Cluster, ClusterError},
+    objects::{self, Objects},
+};
 
 /// `NAME` or `KIND/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,19 +37,56 @@ impl FromStr for Named {
                 name => Ok(Self { kind: None, name: name.to_owned() }),
             };
         };
-        // As kubectl takes them, with the group or without.
-        let kind = kind.to_ascii_lowercase();
-        let kind = match kind.split('.').next().unwrap_or_default() {
-            "objective" | "objectives" | "okrobjective" | "okrobjectives" | "okrobj" => Kind::Objective,
-            "keyresult" | "keyresults" | "okrkeyresult" | "okrkeyresults" | "okrkr" | "kr" => Kind::KeyResult,
-            _ => return Err(format!("{kind:?} is no kind that has a status: write keyresult/NAME or objective/NAME")),
-        };
+        let kind = kind_of(kind)
+            .ok_or_else(|| format!("{kind:?} is no kind that has a status: write keyresult/NAME or objective/NAME"))?;
         match name {
             "" => Err("the name after / is missing".to_owned()),
             name if name.contains('/') => Err("write KIND/NAME; the namespace goes into -n".to_owned()),
             name => Ok(Self { kind: Some(kind), name: name.to_owned() }),
         }
     }
+}
+
+/// The kind as kubectl takes it, with the group or without.
+pub fn kind_of(text: &str) -> Option<Kind> {
+    match text.to_ascii_lowercase().split('.').next().unwrap_or_default() {
+        "objective" | "objectives" | "okrobjective" | "okrobjectives" | "okrobj" => Some(Kind::Objective),
+        "keyresult" | "keyresults" | "okrkeyresult" | "okrkeyresults" | "okrkr" | "kr" => Some(Kind::KeyResult),
+        _ => None,
+    }
+}
+
+/// The objects that are meant, in the order of `names`, and what is known of them; a bare name may mean one of each kind.
+pub async fn find(cluster: &Cluster, names: &[Named]) -> Result<(Objects, Vec<(Kind, Name)>), ClusterError> {
+    let meant = |named: &Named| {
+        let kinds = [Kind::KeyResult, Kind::Objective].into_iter();
+        let name = Name { namespace: cluster.namespace.clone(), name: named.name.clone() };
+        let wanted = named.kind;
+        kinds.filter(move |kind| wanted.is_none_or(|wanted| wanted == *kind)).map(move |kind| (kind, name.clone()))
+    };
+    // What cannot be a name is that of nothing, and could be read as more than a name on its way to the API server.
+    let asked: Vec<(Kind, Name)> =
+        names.iter().flat_map(meant).filter(|(_, name)| name.name.split('.').all(is_dns_label)).collect();
+    let objects = objects::named(cluster, &asked).await?;
+    let mut found = Vec::new();
+    for named in names {
+        let before = found.len();
+        found.extend(meant(named).filter(|(kind, name)| objects.has(*kind, name)));
+        if found.len() == before {
+            let kind = named.kind.map_or("key result or objective", Kind::name);
+            let (namespace, name) = (cluster.namespace.clone(), named.name.clone());
+            return Err(ClusterError::NotFound { kind, namespace, name });
+        }
+    }
+    Ok((objects, found))
+}
+
+/// Everything about the objects that are meant.
+pub async fn details(cluster: &Cluster, names: &[Named], now: Timestamp) -> Result<Vec<Detail>, ClusterError> {
+    let (objects, found) = find(cluster, names).await?;
+    let detail =
+        |(kind, name): &(Kind, Name)| detail::detail(&objects, *kind, name, &Visible::All, &Gaps::default(), now);
+    Ok(found.iter().filter_map(detail).collect())
 }
 
 #[cfg(test)]

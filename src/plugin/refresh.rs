@@ -25,14 +25,11 @@ use crate::{
 
 use super::{
     Session, Verdict,
-    cluster::{Cluster, ClusterError, Objects},
-    describe,
-    named::Named,
+    cluster::{AT_ONCE, Cluster, ClusterError},
+    named::{self, Named},
+    objects::{self, Objects},
     paint::{self, Paint},
 };
-
-/// Requests at once: a refresh of all must not take what the API server grants everybody else.
-const AT_ONCE: usize = 8;
 
 /// How often to look whether a sync was done: a query takes a second or more.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -63,11 +60,10 @@ pub async fn run(
     arguments: &RefreshArguments,
     Session { cluster, paint, output, now }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
-    let objects = cluster.objects(Some(&cluster.namespace), None).await?;
     let wanted = if arguments.all {
-        with_query(&objects)
+        with_query(&objects::list(&cluster, Some(&cluster.namespace), None).await?)
     } else {
-        describe::find(&objects, &arguments.names, &cluster.namespace)?
+        named::find(&cluster, &arguments.names).await?.1
     };
     if wanted.is_empty() {
         output.note(&format!("Nothing in namespace {} has a query.", cluster.namespace));

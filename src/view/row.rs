@@ -32,15 +32,6 @@ pub struct Name {
     pub name: String,
 }
 
-/// Which object `json` is. None of what has no name.
-pub fn named(json: &[u8]) -> Option<Name> {
-    #[derive(Deserialize)]
-    struct Named {
-        metadata: Name,
-    }
-    serde_json::from_slice::<Named>(json).ok().map(|named| named.metadata)
-}
-
 /// The display names of the connections that may be seen.
 pub type Connections = BTreeMap<Name, String>;
 

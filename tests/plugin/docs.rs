@@ -45,10 +45,34 @@ fn help(command: &str) -> String {
     run.out
 }
 
+/// Whoever gives the same flags to all commands is not refused.
+#[test]
+fn a_flag_that_does_nothing_is_taken_and_not_shown() {
+    let unused = [
+        ("check", &["--context", "--kubeconfig", "--width"][..]),
+        ("completion", &["--context", "--namespace", "--kubeconfig", "--color", "--width"]),
+        ("dashboard", &["--color", "--width"]),
+        ("doctor", &["--width"]),
+        ("refresh", &["--width"]),
+    ];
+    for (command, flags) in unused {
+        let help = help(command);
+        assert!(flags.iter().all(|flag| !help.contains(&format!("{flag} "))), "{command}: {help}");
+    }
+    let run: Run = program().args(["completion", "bash", "--context", "c", "--width", "80"]).output().unwrap().into();
+    assert_eq!(run.code, 0, "{}", run.err);
+    let help = help("list");
+    assert!(help.contains("--context <NAME>") && help.contains("--width <COLUMNS>"), "{help}");
+}
+
 #[test]
 fn completion_speaks_kubectls_language() {
-    let complete =
-        |words: &[&str]| -> Run { program().args(["__complete", "--"]).args(words).output().unwrap().into() };
+    let complete = |words: &[&str]| -> Run {
+        let mut command = program();
+        // Names are another test's.
+        command.args(["__complete", "--"]).args(words).env("KUBECONFIG", "/nonexistent");
+        command.output().unwrap().into()
+    };
     let run = complete(&["li"]);
     assert!(run.out.starts_with("list\t") && run.out.ends_with(":4\n"), "{}", run.out);
     let run = complete(&["list", "--stat"]);

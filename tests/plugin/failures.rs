@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
+use okr_operator::api::OkrKeyResult;
 use serde_json::{Value, json};
 
-use crate::{Run, okr, program, support::cluster::sandbox};
+use crate::{
+    Run, checked_in, okr, program,
+    support::cluster::{await_some, sandbox},
+};
 
 /// Runs the program with a kubeconfig of the test's own.
 fn with_kubeconfig(name: &str, kubeconfig: &Value, arguments: &[&str]) -> Run {
@@ -13,7 +17,7 @@ fn with_kubeconfig(name: &str, kubeconfig: &Value, arguments: &[&str]) -> Run {
     program().args(arguments).arg("--kubeconfig").arg(&file).output().unwrap().into()
 }
 
-fn kubeconfig(server: &str, user: &Value) -> Value {
+pub fn kubeconfig(server: &str, user: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
         "clusters": [{"name": "c", "cluster": {"server": server}}],
@@ -112,6 +116,31 @@ async fn who_may_not_list_is_told_what_to_ask_for() {
     assert!(!one.err.contains(&token) && !all.err.contains(&token), "{} is not for anybody", cluster.cluster_url);
 }
 
+/// As Kubernetes grants one object: by its name, for whoever asks for no more.
+#[tokio::test]
+async fn who_may_see_one_object_is_shown_that_one() {
+    let sandbox = sandbox("one").await;
+    sandbox.apply::<OkrKeyResult>("leads", checked_in("grow", 30)).await;
+    let token = sandbox.token("reader").await;
+    let rules = json!([{"apiGroups": ["okr-operator.dev"], "resources": ["okrkeyresults"], "resourceNames": ["leads"], "verbs": ["list"]}]);
+    sandbox.allow(&format!("system:serviceaccount:{}:reader", sandbox.namespace), rules).await;
+    let file = std::fs::read_to_string(std::env::var("KUBECONFIG").unwrap()).unwrap();
+    let mut kubeconfig: Value = serde_saphyr::from_str(&file).unwrap();
+    kubeconfig["users"][0]["user"] = json!({"token": token});
+    let run = async |name: &'static str, arguments: &[&'static str]| {
+        let (kubeconfig, namespace) = (kubeconfig.clone(), sandbox.namespace.clone());
+        let arguments = arguments.to_vec();
+        let run = move || with_kubeconfig(name, &kubeconfig, &[arguments, vec!["-n", &namespace]].concat());
+        tokio::task::spawn_blocking(run).await.unwrap()
+    };
+    let shown = await_some("the right is known", || async {
+        Some(run("one", &["describe", "kr/leads"]).await).filter(|run| run.code == 0)
+    });
+    assert!(shown.await.out.contains("leads"));
+    let run = run("one-all", &["list"]).await;
+    assert!(run.code == 2 && run.err.contains("you may not list"), "{}", run.err);
+}
+
 #[tokio::test]
 async fn an_empty_namespace_and_an_unknown_name_are_told() {
     let sandbox = sandbox("empty").await;
@@ -120,6 +149,8 @@ async fn an_empty_namespace_and_an_unknown_name_are_told() {
     assert!(run.err.contains("There are no objectives or key results in namespace"), "{}", run.err);
     let run = okr(&sandbox, &["describe", "nothing"]).await;
     assert!(run.code == 2 && run.err.contains("there is no key result or objective nothing"), "{}", run.err);
+    let run = okr(&sandbox, &["describe", "a,metadata.name=b"]).await;
+    assert!(run.code == 2 && run.err.contains("there is no key result or objective a,metadata.name=b"), "{}", run.err);
     let run = okr(&sandbox, &["chart", "pod/nothing"]).await;
     assert!(run.code == 2 && run.err.contains("write keyresult/NAME or objective/NAME"), "{}", run.err);
 }

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod completing;
 mod docs;
 mod failures;
 mod shown;

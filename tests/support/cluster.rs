@@ -377,7 +377,7 @@ async fn grant<R, B>(
         resource.as_str().unwrap().split_once('/').unwrap_or((resource.as_str().unwrap(), ""));
     let attributes = json!({
         "namespace": namespace, "group": last(&rule["apiGroups"]), "resource": resource, "subresource": subresource,
-        "verb": verb,
+        "verb": verb, "name": rule.get("resourceNames").map(last),
     });
     let review = json!({"metadata": {}, "spec": {"user": user, "resourceAttributes": attributes}});
     let review: SubjectAccessReview = serde_json::from_value(review).unwrap();
