@@ -61,9 +61,12 @@ async fn the_life_of_an_installation() {
     progress(&format!("with the definitions it leads after {:.1} s", installed.elapsed().as_secs_f64()));
     world.helm(&["uninstall", RELEASE, "--wait"], &[]);
     remove_definitions(&world).await;
+    // With its Lease: uninstalling takes the right to release it away before the process has ended, and the next one would
+    // wait until it expires.
+    kubectl(&["delete", "namespace", HOME, "--timeout=60s"], "");
 
     let installed = Instant::now();
-    let notes = world.helm(&["install", RELEASE, &first_release, "--wait", "--timeout=2m"], &[]);
+    let notes = world.helm(&["install", RELEASE, &first_release, "--create-namespace", "--wait", "--timeout=2m"], &[]);
     world.leader().await;
     hold("from helm install to a leader that is ready", installed.elapsed(), INSTALL_LIMIT);
     assert!(notes.contains("The next three commands"), "{notes}");
@@ -75,18 +78,18 @@ async fn the_life_of_an_installation() {
     let mut killed = Vec::new();
     secrets_stay_secret(&world).await;
 
-    progress("helm test, and kubectl okr, say that all is well");
-    let tested = helm::must("helm", &["test", RELEASE, "--namespace", HOME, "--logs"], "");
-    assert!(tested.contains("✔ operator okr-system/okr-operator: 1 of 1 replicas are ready"), "{tested}");
-    let doctor = okr(&["doctor"]).output().unwrap();
-    let said = String::from_utf8(doctor.stdout).unwrap();
-    assert!(said.contains("✔ rights of okr-system/okr-operator") && said.contains("leads"), "{said}");
-    the_dashboard_opens().await;
-
     progress("upgraded to this chart, with changed definitions and a second replica");
     let chart = helm::CHART;
     world.helm(&["upgrade", RELEASE, chart, "--wait", "--timeout=3m"], &["--set=replicas=2"]);
     assert_definitions_are(&world, true).await;
+
+    progress("helm test, and kubectl okr, say that all is well");
+    let tested = world.helm(&["test", RELEASE, "--logs"], &[]);
+    assert!(tested.contains("✔ operator okr-system/okr-operator: 2 of 2 replicas are ready"), "{tested}");
+    let doctor = okr(&["doctor"]).output().unwrap();
+    let said = String::from_utf8(doctor.stdout).unwrap();
+    assert!(said.contains("✔ rights of okr-system/okr-operator") && said.contains("leads"), "{said}");
+    the_dashboard_opens().await;
 
     progress("a rolling update hands over");
     let reigns = world.watch_lease();
@@ -111,7 +114,7 @@ async fn the_life_of_an_installation() {
     until("two are ready again", || async { (ready(&world).await == 2).then_some(()) }).await;
 
     progress("rolled back to the first release, and upgraded again");
-    helm::must("helm", &["rollback", RELEASE, "1", "--namespace", HOME, "--wait", "--timeout=3m"], "");
+    world.helm(&["rollback", RELEASE, "1", "--wait", "--timeout=3m"], &[]);
     assert_definitions_are(&world, false).await;
     world.leader().await;
     world.helm(&["upgrade", RELEASE, chart, "--wait", "--timeout=3m"], &["--set=replicas=2"]);

@@ -80,16 +80,11 @@ impl World {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// The values of every install and upgrade: where the stub is.
-    pub fn values(&self) -> Vec<String> {
-        vec!["--namespace".to_owned(), HOME.to_owned(), format!("--set=allowedEndpoints={{{}}}", self.stub.host())]
-    }
-
-    /// A command of Helm about the release's chart, which must succeed.
+    /// A command of Helm about the release, which must succeed: to install or to upgrade it also gets where the stub is.
     pub fn helm(&self, command: &[&str], more: &[&str]) -> String {
-        let values = self.values();
-        let values: Vec<&str> = values.iter().map(String::as_str).collect();
-        helm::must("helm", &[command, &values, more].concat(), "")
+        let stub = format!("--set=allowedEndpoints={{{}}}", self.stub.host());
+        let values: &[&str] = if ["install", "upgrade"].contains(&command[0]) { &[&stub] } else { &[] };
+        helm::must("helm", &[command, &["--namespace", HOME], values, more].concat(), "")
     }
 
     /// The connection and the key results.
