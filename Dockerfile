@@ -1,4 +1,5 @@
-# For people with an engine: docker build -t okr-operator . The image of `make image` has the same content, made without one.
+# For people with an engine: docker build -t okr-operator . `make image` makes one without, reproducibly and with pinned root
+# certificates: that is the one which is released.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .

@@ -30,7 +30,7 @@ pub enum Command {
     Run(Box<RunArguments>),
     /// Looks, from within the cluster, at what an installation needs: kubectl okr doctor for `helm test`.
     #[command(
-        after_help = "Exit codes: 0 nothing is known to be wrong, 1 something is, 2 the cluster could not be asked."
+        after_help = "Exit codes: 0 nothing is known to be wrong, 1 something is, 2 something could not be looked at."
     )]
     Doctor(DoctorArguments),
 }

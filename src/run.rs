@@ -25,7 +25,7 @@ use crate::{
         gate::{Access, Gate},
     },
     http::{self, Surface},
-    kubeconfig::NotYaml,
+    kubeconfig::{NoLogin, NotYaml},
     metrics::{Metrics, api_calls::CountCalls},
 };
 
@@ -37,6 +37,8 @@ pub enum RunError {
     NotYaml(#[from] NotYaml),
     #[error("the API server's client cannot be made")]
     Client(#[source] kube::Error),
+    #[error(transparent)]
+    NoLogin(#[from] NoLogin),
     #[error("the API server is Kubernetes {0}, and okr-operator needs {oldest} or later: upgrade the cluster", oldest = shown(OLDEST))]
     TooOld(String),
     #[error("signals cannot be handled")]
@@ -77,7 +79,10 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
     config.read_timeout = Some(controller::READ_TIMEOUT);
     let own_namespace = config.default_namespace.clone();
     let metrics = Arc::new(Metrics::default());
-    let client = ClientBuilder::try_from(config).map_err(RunError::Client)?;
+    let client = ClientBuilder::try_from(config).map_err(|error| match NoLogin::of(&error) {
+        Some(no_login) => RunError::NoLogin(no_login),
+        None => RunError::Client(error),
+    })?;
     let client = client.with_layer(&CountCalls(Arc::clone(&metrics))).build();
     refuse_too_old(&client).await?;
 

@@ -1,5 +1,8 @@
 //! docs/reference.md says what the CRDs and the reasons say: it is made of them, by `make docs`.
 
+#[path = "support/markdown.rs"]
+mod markdown;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
@@ -10,6 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
+use markdown::anchor;
 use okr_operator::{
     api::{BigQueryConnection, Bytes, Decimal, Duration, GROUP, RECONCILE_AT_ANNOTATION, REFRESH_ANNOTATION, crd},
     domain::{
@@ -66,11 +70,6 @@ fn reference() -> String {
     page.truncate(page.trim_end().len());
     page.push('\n');
     page
-}
-
-/// The anchor that GitHub gives a heading.
-fn anchor(heading: &str) -> String {
-    heading.to_lowercase().replace([':', '.'], "").replace(' ', "-")
 }
 
 fn kind(crd: &CustomResourceDefinition) -> String {

@@ -188,7 +188,7 @@ fn advice(error: &watcher::Error) -> &'static str {
             ": the operator's ServiceAccount needs a ClusterRole that lets it list and watch this kind, or --namespaces with a Role in each"
         }
         Some(404) => {
-            ": the cluster has no such kind, install the definitions with okr-operator crd | kubectl apply --server-side -f -"
+            ": the cluster has no such kind, install the definitions: the chart does with crds.enabled=true, or okr-operator crd | kubectl apply --server-side -f -"
         }
         _ => "",
     }

@@ -4,10 +4,13 @@ use std::{path::PathBuf, time::Duration};
 
 use kube::{
     Client, Config, Resource,
-    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+    config::{ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-use crate::{api::is_dns_label, kubeconfig::NotYaml};
+use crate::{
+    api::is_dns_label,
+    kubeconfig::{NoLogin, NotYaml},
+};
 
 /// Long enough for ten thousand objects over a slow line, short enough for somebody who waits.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,10 +48,16 @@ pub enum ClusterError {
     Runtime(#[source] std::io::Error),
     #[error("no client can be made from the kubeconfig")]
     Client(#[source] kube::Error),
+    #[error(transparent)]
+    NoLogin(#[from] NoLogin),
     #[error("the cluster at {server} did not answer within {} s", CALL_TIMEOUT.as_secs())]
     TimedOut { server: String },
     #[error("the cluster at {server} cannot be reached: does it run, and is it the one of --context?")]
     Unreachable { server: String, source: kube::Error },
+    #[error("the cluster at {server} answered with something else than was asked for: is there a proxy in between?")]
+    NotAnAnswer { server: String, source: serde_json::Error },
+    #[error("the answer of the cluster at {server} broke off")]
+    BrokenOff { server: String, source: std::io::Error },
     #[error("the cluster at {0} does not know who you are: log in again")]
     Unauthorized(String),
     #[error(
@@ -75,6 +84,20 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn connect(target: &Target) -> Result<Self, ClusterError> {
+        Self::connect_with(target, |_| ()).await
+    }
+
+    /// The same for a program that nobody can answer: a login program that would have to ask somebody fails.
+    pub async fn connect_unasked(target: &Target) -> Result<Self, ClusterError> {
+        let unasked = |config: &mut Config| {
+            if let Some(exec) = &mut config.auth_info.exec {
+                exec.interactive_mode = Some(ExecInteractiveMode::Never);
+            }
+        };
+        Self::connect_with(target, unasked).await
+    }
+
+    async fn connect_with(target: &Target, change: impl FnOnce(&mut Config)) -> Result<Self, ClusterError> {
         let options = KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
         let named = match &target.kubeconfig {
             Some(file) => match Kubeconfig::read_from(file) {
@@ -91,6 +114,7 @@ impl Cluster {
                 Ok(_) | Err(_) => return Err(unusable(error, target)),
             },
         };
+        change(&mut config);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(CALL_TIMEOUT);
         // Somebody waits, and can try again: an overloaded server is said to be one at once.
@@ -98,7 +122,10 @@ impl Cluster {
         let namespace = target.namespace.clone().filter(|namespace| !namespace.is_empty());
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = Client::try_from(config).map_err(ClusterError::Client)?;
+        let client = Client::try_from(config).map_err(|error| match NoLogin::of(&error) {
+            Some(no_login) => ClusterError::NoLogin(no_login),
+            None => ClusterError::Client(error),
+        })?;
         Ok(Self { client, namespace, server })
     }
 
@@ -116,6 +143,12 @@ impl Cluster {
         };
         let status = match error {
             kube::Error::Api(status) => status,
+            kube::Error::SerdeError(source) => {
+                return Err(ClusterError::NotAnAnswer { server: self.server.clone(), source });
+            }
+            kube::Error::ReadEvents(source) => {
+                return Err(ClusterError::BrokenOff { server: self.server.clone(), source });
+            }
             source => return Err(ClusterError::Unreachable { server: self.server.clone(), source }),
         };
         Err(match status.code {

@@ -4,7 +4,8 @@ use std::{
     ffi::{OsStr, OsString},
     fmt::Debug,
     path::Path,
-    time::Duration,
+    sync::mpsc::Sender,
+    time::{Duration, Instant},
 };
 
 use clap::{Command, CommandFactory, FromArgMatches};
@@ -126,21 +127,28 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The names of key results and objectives as `word` names them: those that there are in time, and nothing is said of
 /// what went wrong.
 fn candidates(target: &Target, word: &str) -> Vec<CompletionCandidate> {
-    let Ok(runtime) = super::runtime() else { return Vec::new() };
-    let (mut key_results, mut objectives) = (Vec::new(), Vec::new());
-    runtime.block_on(async {
-        let names = async {
-            let Ok(cluster) = Cluster::connect(target).await else { return };
+    let (sender, found) = std::sync::mpsc::channel();
+    let target = target.clone();
+    // On a thread of its own: a login program of the kubeconfig is waited for without an await. It ends with the process.
+    std::thread::spawn(move || {
+        let Ok(runtime) = super::runtime() else { return };
+        runtime.block_on(async {
+            let Ok(cluster) = Cluster::connect_unasked(&target).await else { return };
             tokio::join!(
-                names::<OkrKeyResult>(&cluster, &mut key_results),
-                names::<OkrObjective>(&cluster, &mut objectives)
+                names::<OkrKeyResult>(&cluster, Kind::KeyResult, &sender),
+                names::<OkrObjective>(&cluster, Kind::Objective, &sender)
             );
-        };
-        // What came until then is good.
-        let _ = tokio::time::timeout(PATIENCE, names).await;
+        });
     });
-    // A name that is being looked up is waited for by nobody.
-    runtime.shutdown_background();
+    let (mut key_results, mut objectives) = (Vec::new(), Vec::new());
+    let deadline = Instant::now() + PATIENCE;
+    // What came until then is good.
+    while let Ok((kind, page)) = found.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match kind {
+            Kind::KeyResult => key_results.extend(page),
+            Kind::Objective => objectives.extend(page),
+        }
+    }
     let kinds = [(Kind::KeyResult, key_results, "key result"), (Kind::Objective, objectives, "objective")];
     let kind = word.split_once('/').map(|(kind, _)| kind);
     let meant = |(of, _, _): &(Kind, Vec<String>, &str)| kind.is_none_or(|kind| named::kind_of(kind) == Some(*of));
@@ -151,15 +159,17 @@ fn candidates(target: &Target, word: &str) -> Vec<CompletionCandidate> {
     kinds.iter().filter(|kind| meant(kind)).flat_map(of_kind).collect()
 }
 
-/// Adds the names of a kind, page after page, for as long as there are any.
-async fn names<K>(cluster: &Cluster, names: &mut Vec<String>)
+/// Tells the names of a kind, page after page, for as long as there are any.
+async fn names<K>(cluster: &Cluster, kind: Kind, names: &Sender<(Kind, Vec<String>)>)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let mut parameters = ListParams::default().limit(objects::PAGE);
     while let Ok(page) = api.list_metadata(&parameters).await {
-        names.extend(page.items.iter().map(ResourceExt::name_any));
+        if names.send((kind, page.items.iter().map(ResourceExt::name_any).collect())).is_err() {
+            return;
+        }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters = parameters.continue_token(&token),
             None => break,

@@ -44,9 +44,18 @@ pub struct DoctorArguments {
     /// The namespace of the operator. Default: wherever its Deployment is found.
     #[arg(long, value_name = "NAME")]
     pub operator_namespace: Option<String>,
-    /// The name of the operator's Lease.
-    #[arg(long, value_name = "NAME", default_value = "okr-operator")]
-    pub lease_name: String,
+    /// The name of the operator's Lease. Default: as its Deployment has it, or okr-operator.
+    #[arg(long, value_name = "NAME")]
+    pub lease_name: Option<String>,
+}
+
+/// Who wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// Somebody at a terminal.
+    Person,
+    /// The installation itself, with rights and a program that the chart gave it.
+    Installation,
 }
 
 /// How one thing is.
@@ -55,6 +64,8 @@ enum Health {
     Good,
     Bad,
     Unknown,
+    /// Worth to be known, and no fault.
+    Note,
 }
 
 /// What was found, in the order in which it was looked at.
@@ -68,6 +79,7 @@ impl Findings<'_> {
     fn tell(&mut self, health: Health, subject: &str, text: &str) {
         let (sign, style, verdict) = match health {
             Health::Good => ("✔", paint::GOOD, Verdict::Fine),
+            Health::Note => ("•", paint::DIM, Verdict::Fine),
             Health::Bad => ("✘", paint::BAD, Verdict::Findings),
             Health::Unknown => ("?", paint::DIM, Verdict::CouldNotCheck),
         };
@@ -97,20 +109,37 @@ pub async fn run(
 ) -> Result<Verdict, ClusterError> {
     let mut findings = Findings { output, paint, all: BTreeSet::new() };
     answers(&cluster, &mut findings).await?;
+    definitions(&cluster, &mut findings).await;
+    let operators = operators(&cluster, arguments, Asker::Person, &mut findings, now).await;
     own_rights(&cluster, &mut findings).await;
-    installation(&cluster, arguments, &mut findings, now).await;
+    if let Some((objects, is_all)) = objects(&cluster, &mut findings).await {
+        let rows = rows(&objects, now);
+        rights(&cluster, &operators, &rows, &mut findings).await;
+        connections(&objects, is_all, &mut findings);
+        numbers(&rows, now, &mut findings);
+    }
     Ok(findings.verdict())
 }
 
-/// The same for an installation that looks at itself: what it may not look at is no fault of it.
+/// The same for an installation that looks at itself. What connections and key results lack is told too, and is no fault of
+/// it: anybody who may write one could fail the installation with it.
 pub async fn examine(
     arguments: &DoctorArguments,
     Session { cluster, paint, output, now }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
     let mut findings = Findings { output, paint, all: BTreeSet::new() };
     answers(&cluster, &mut findings).await?;
-    installation(&cluster, arguments, &mut findings, now).await;
-    Ok(if findings.verdict() == Verdict::Findings { Verdict::Findings } else { Verdict::Fine })
+    definitions(&cluster, &mut findings).await;
+    let operators = operators(&cluster, arguments, Asker::Installation, &mut findings, now).await;
+    let objects = objects(&cluster, &mut findings).await;
+    let rows = objects.as_ref().map(|(objects, _)| rows(objects, now)).unwrap_or_default();
+    rights(&cluster, &operators, &rows, &mut findings).await;
+    let verdict = findings.verdict();
+    if let Some((objects, is_all)) = objects {
+        connections(&objects, is_all, &mut findings);
+        numbers(&rows, now, &mut findings);
+    }
+    Ok(verdict)
 }
 
 /// Without a cluster there is nothing else to say.
@@ -120,23 +149,24 @@ async fn answers(cluster: &Cluster, findings: &mut Findings<'_>) -> Result<(), C
     Ok(())
 }
 
-async fn installation(cluster: &Cluster, arguments: &DoctorArguments, findings: &mut Findings<'_>, now: Timestamp) {
-    definitions(cluster, findings).await;
-    let operator = operator(cluster, arguments, findings, now).await;
+/// What exists, and whether that is all of the cluster.
+async fn objects(cluster: &Cluster, findings: &mut Findings<'_>) -> Option<(Objects, bool)> {
     let (objects, is_all) = match objects::list(cluster, None, None).await {
         Err(ClusterError::Forbidden { .. }) => (objects::list(cluster, Some(&cluster.namespace), None).await, false),
         objects => (objects, true),
     };
     match objects {
-        Err(error) => findings.fail("objects", &error),
-        Ok(objects) => {
-            let rows = rows(&objects, now);
-            if let Some(operator) = operator {
-                operator_rights(cluster, &operator, &rows, findings).await;
-            }
-            connections(&objects, is_all, findings);
-            numbers(&rows, now, findings);
+        Ok(objects) => Some((objects, is_all)),
+        Err(error) => {
+            findings.fail("objects", &error);
+            None
         }
+    }
+}
+
+async fn rights(cluster: &Cluster, operators: &[Operator], rows: &[Row], findings: &mut Findings<'_>) {
+    for operator in operators {
+        operator_rights(cluster, operator, rows, findings).await;
     }
 }
 
@@ -168,6 +198,12 @@ async fn definitions(cluster: &Cluster, findings: &mut Findings<'_>) {
             );
         } else if schemas(&there) == schemas(&wanted) {
             findings.tell(Health::Good, &subject, "it is there, and that of this version");
+        } else if skew(there.labels().get(VERSION_LABEL).map_or("", String::as_str)) == Some(1) {
+            findings.tell(
+                Health::Note,
+                &subject,
+                "it is that of the next minor version, which knows all that this one does",
+            );
         } else {
             let text = format!(
                 "it is not that of this version ({}): upgrade it, the operator or this plugin, so that all three are of one version",
@@ -178,54 +214,77 @@ async fn definitions(cluster: &Cluster, findings: &mut Findings<'_>) {
     }
 }
 
+/// As the chart sets it, on definitions too.
+const VERSION_LABEL: &str = "app.kubernetes.io/version";
+
+/// By how many minor versions `version` is newer than this program; None where that cannot be said, as between majors.
+fn skew(version: &str) -> Option<i64> {
+    let minor = |version: &str| {
+        let mut numbers = version.split('.').map(|number| number.parse::<i64>().ok());
+        Some((numbers.next()??, numbers.next()??))
+    };
+    let ((major, newer), (own_major, own)) = (minor(version)?, minor(env!("CARGO_PKG_VERSION"))?);
+    (major == own_major).then_some(newer - own)
+}
+
 /// What a definition says of objects, by version.
 fn schemas(crd: &CustomResourceDefinition) -> BTreeMap<&str, Option<serde_json::Value>> {
     let versions = crd.spec.versions.iter();
     versions.map(|version| (version.name.as_str(), serde_json::to_value(&version.schema).ok())).collect()
 }
 
-async fn operator(
+async fn operators(
     cluster: &Cluster,
     arguments: &DoctorArguments,
+    asker: Asker,
     findings: &mut Findings<'_>,
     now: Timestamp,
-) -> Option<Operator> {
+) -> Vec<Operator> {
     let found = match operator::find(cluster, arguments.operator_namespace.as_deref()).await {
         Err(error) => {
             findings.fail("operator", &error);
-            return None;
+            return Vec::new();
         }
         Ok(found) => found,
     };
     if found.is_empty() {
-        findings.tell(Health::Unknown, "operator", operator::NOT_FOUND);
+        let health = if asker == Asker::Installation { Health::Bad } else { Health::Unknown };
+        findings.tell(health, "operator", operator::NOT_FOUND);
     }
-    for Operator { namespace, name, version, wanted, ready, .. } in &found {
+    for operator in &found {
+        let Operator { namespace, name, version, wanted, ready, .. } = operator;
         let subject = format!("operator {namespace}/{name}");
         let own = env!("CARGO_PKG_VERSION");
-        match version.as_deref() {
-            Some(version) if version != own => findings.tell(
-                Health::Bad,
-                &subject,
-                &format!("it is of version {version}, and this plugin of {own}: what they say may differ"),
-            ),
-            Some(_) | None => {}
+        // An installation looks at itself with the program that it runs, whatever its image's tag is.
+        if let Some(version) = version.as_deref().filter(|version| asker == Asker::Person && *version != own) {
+            let is_near = skew(version).is_some_and(|skew| skew.abs() <= 1);
+            let text = format!("it is of version {version}, and this plugin of {own}: what they say may differ");
+            findings.tell(if is_near { Health::Note } else { Health::Bad }, &subject, &text);
         }
         let health = if ready >= wanted && *wanted > 0 { Health::Good } else { Health::Bad };
         findings.tell(health, &subject, &format!("{ready} of {wanted} replicas are ready"));
-        lease(cluster, namespace, &arguments.lease_name, findings, now).await;
+        lease(cluster, operator, arguments.lease_name.as_deref(), findings, now).await;
     }
-    found.into_iter().next()
+    found
 }
 
 /// Who leads, where there is an election.
-async fn lease(cluster: &Cluster, namespace: &str, name: &str, findings: &mut Findings<'_>, now: Timestamp) {
+async fn lease(
+    cluster: &Cluster,
+    operator: &Operator,
+    named: Option<&str>,
+    findings: &mut Findings<'_>,
+    now: Timestamp,
+) {
+    let namespace = &operator.namespace;
+    let name = named.or_else(|| operator.flag("lease-name")).unwrap_or("okr-operator");
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
     let subject = format!("lease {namespace}/{name}");
     let spec = match cluster.ask::<Lease, _>("get", Some(namespace), api.get_opt(name)).await {
         Err(error) => return findings.fail(&subject, &error),
         // Without an election nobody makes one.
-        Ok(None) => return,
+        Ok(None) if !operator.elects() => return,
+        Ok(None) => return findings.tell(Health::Bad, &subject, "there is none: nobody leads"),
         Ok(Some(lease)) => lease.spec.unwrap_or_default(),
     };
     let lasts = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or(15).into());
@@ -316,7 +375,8 @@ async fn operator_rights(cluster: &Cluster, operator: &Operator, rows: &[Row], f
     /// Enough to tell a missing Role; nobody reads more.
     const MOST: usize = 10;
     let subject = format!("rights of {}/{}", operator.namespace, operator.service_account);
-    let namespaces: BTreeSet<&str> = rows.iter().map(|row| row.namespace.as_str()).take(10_000).collect();
+    let of_rows = rows.iter().map(|row| row.namespace.as_str()).filter(|name| operator.works_in(name));
+    let namespaces: BTreeSet<&str> = of_rows.take(10_000).collect();
     let mut missing = BTreeSet::new();
     for (group, resource, subresource, verb) in operator_verbs() {
         let what = format!("{verb} {resource}{}", subresource.map(|part| format!("/{part}")).unwrap_or_default());
@@ -373,7 +433,9 @@ async fn may(cluster: &Cluster, operator: &Operator, attributes: ResourceAttribu
 /// Each connection as its own last check found it: credentials, IAM, the project.
 fn connections(objects: &Objects, is_all: bool, findings: &mut Findings<'_>) {
     let all = connections::connections(objects, &Visible::All);
-    if all.is_empty() && is_all {
+    if !objects.knows_connections() {
+        findings.tell(Health::Unknown, "connections", "they may not be listed");
+    } else if all.is_empty() && is_all {
         findings.tell(Health::Good, "connections", "there are none yet");
     } else if all.is_empty() {
         findings.tell(

@@ -67,12 +67,16 @@ pub async fn find(cluster: &Cluster, names: &[Named]) -> Result<(Objects, Vec<(K
     // What cannot be a name is that of nothing, and could be read as more than a name on its way to the API server.
     let asked: Vec<(Kind, Name)> =
         names.iter().flat_map(meant).filter(|(_, name)| name.name.split('.').all(is_dns_label)).collect();
-    let objects = objects::named(cluster, &asked).await?;
+    let (objects, mut refusals) = objects::named(cluster, &asked).await?;
     let mut found = Vec::new();
     for named in names {
         let before = found.len();
         found.extend(meant(named).filter(|(kind, name)| objects.has(*kind, name)));
         if found.len() == before {
+            // It may be there, and of the kind that may not be looked at.
+            if let Some(refusal) = refusals.pop() {
+                return Err(refusal);
+            }
             let kind = named.kind.map_or("key result or objective", Kind::name);
             let (namespace, name) = (cluster.namespace.clone(), named.name.clone());
             return Err(ClusterError::NotFound { kind, namespace, name });
@@ -84,6 +88,7 @@ pub async fn find(cluster: &Cluster, names: &[Named]) -> Result<(Objects, Vec<(K
 /// Everything about the objects that are meant.
 pub async fn details(cluster: &Cluster, names: &[Named], now: Timestamp) -> Result<Vec<Detail>, ClusterError> {
     let (objects, found) = find(cluster, names).await?;
+    let objects = objects.with_connections(cluster).await?;
     let detail =
         |(kind, name): &(Kind, Name)| detail::detail(&objects, *kind, name, &Visible::All, &Gaps::default(), now);
     Ok(found.iter().filter_map(detail).collect())

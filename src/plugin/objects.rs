@@ -30,8 +30,12 @@ pub const PAGE: u32 = 500;
 pub struct Objects {
     objectives: Listed,
     key_results: Listed,
-    connections: Listed,
+    /// None where they may not be listed.
+    connections: Option<Listed>,
 }
+
+/// What may not be listed of what was asked for by name.
+pub type Refusals = Vec<ClusterError>;
 
 /// What exists in `scope`, None for all namespaces, without histories. Connections that may not be listed go by their own
 /// names.
@@ -45,8 +49,8 @@ pub async fn list(cluster: &Cluster, scope: Option<&str>, selector: Option<&str>
     Ok(Objects { objectives: objectives?, key_results: key_results?, connections: connections? })
 }
 
-/// Those of `names` that exist in the namespace of `cluster`, and every connection there.
-pub async fn named(cluster: &Cluster, names: &[(Kind, Name)]) -> Result<Objects, ClusterError> {
+/// Those of `names` that exist in the namespace of `cluster`; no connections.
+pub async fn named(cluster: &Cluster, names: &[(Kind, Name)]) -> Result<(Objects, Refusals), ClusterError> {
     let scope = Some(cluster.namespace.as_str());
     let one = |(kind, name): &(Kind, Name)| {
         let (kind, selected) = (*kind, ListParams::default().fields(&format!("metadata.name={}", name.name)));
@@ -55,27 +59,27 @@ pub async fn named(cluster: &Cluster, names: &[(Kind, Name)]) -> Result<Objects,
                 Kind::Objective => listed::<OkrObjective>(cluster, scope, &selected, Kept::Whole).await,
                 Kind::KeyResult => listed::<OkrKeyResult>(cluster, scope, &selected, Kept::Whole).await,
             };
-            listed.map(|listed| (kind, listed))
+            (kind, listed)
         }
     };
     let asked: Vec<_> = names.iter().map(one).collect();
-    let (asked, connections) =
-        tokio::join!(stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>(), connections(cluster, scope));
-    let mut objects = Objects { connections: connections?, ..Objects::default() };
-    for asked in asked {
-        let (kind, listed) = asked?;
-        match kind {
-            Kind::Objective => objects.objectives.add(listed.items),
-            Kind::KeyResult => objects.key_results.add(listed.items),
+    let mut asked = stream::iter(asked).buffered(AT_ONCE);
+    let (mut objects, mut refusals) = (Objects::default(), Refusals::new());
+    while let Some((kind, listed)) = asked.next().await {
+        match (kind, listed) {
+            (Kind::Objective, Ok(listed)) => objects.objectives.add(listed.items),
+            (Kind::KeyResult, Ok(listed)) => objects.key_results.add(listed.items),
+            (_, Err(refusal @ ClusterError::Forbidden { .. })) => refusals.push(refusal),
+            (_, Err(error)) => return Err(error),
         }
     }
-    Ok(objects)
+    Ok((objects, refusals))
 }
 
-async fn connections(cluster: &Cluster, scope: Option<&str>) -> Result<Listed, ClusterError> {
+async fn connections(cluster: &Cluster, scope: Option<&str>) -> Result<Option<Listed>, ClusterError> {
     match listed::<BigQueryConnection>(cluster, scope, &ListParams::default(), Kept::Whole).await {
-        Err(ClusterError::Forbidden { .. }) => Ok(Listed::default()),
-        listed => listed,
+        Err(ClusterError::Forbidden { .. }) => Ok(None),
+        listed => listed.map(Some),
     }
 }
 
@@ -210,6 +214,16 @@ impl Listed {
 }
 
 impl Objects {
+    /// The same with the connections of the namespace of `cluster`, where they may be listed.
+    pub async fn with_connections(self, cluster: &Cluster) -> Result<Self, ClusterError> {
+        Ok(Self { connections: connections(cluster, Some(&cluster.namespace)).await?, ..self })
+    }
+
+    /// Whether the connections were to be had.
+    pub fn knows_connections(&self) -> bool {
+        self.connections.is_some()
+    }
+
     /// The names of the key results or objectives, in no order.
     pub fn names(&self, kind: Kind) -> impl Iterator<Item = &Name> {
         self.of(kind).places.keys()
@@ -243,7 +257,9 @@ impl Catalog for Objects {
     }
 
     fn each_connection(&self, each: &mut dyn FnMut(&[u8])) {
-        self.connections.each(each);
+        if let Some(connections) = &self.connections {
+            connections.each(each);
+        }
     }
 
     fn objective(&self, namespace: &str, name: &str) -> Option<Vec<u8>> {
@@ -255,7 +271,7 @@ impl Catalog for Objects {
     }
 
     fn connection(&self, namespace: &str, name: &str) -> Option<Vec<u8>> {
-        self.connections.one(namespace, name)
+        self.connections.as_ref()?.one(namespace, name)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

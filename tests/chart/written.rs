@@ -68,7 +68,11 @@ fn the_manifest_to_apply_is_the_charts() {
         ["# Source: ", "helm.sh/chart: ", "app.kubernetes.io/managed-by: "].iter().any(|word| said.starts_with(word))
     };
     let lines: Vec<&str> = rendered.lines().filter(|line| !of_helm(line)).collect();
-    let lines = lines.join("\n").replace("  annotations:\n    helm.sh/resource-policy: keep\n", "");
+    // What Helm keeps, Argo CD and Flux keep too.
+    let kept = "  annotations:\n    argocd.argoproj.io/sync-options: Prune=false,Delete=false\n    \
+                kustomize.toolkit.fluxcd.io/prune: disabled\n";
+    let lines = lines.join("\n").replace("  annotations:\n    helm.sh/resource-policy: keep\n", kept);
+    let namespace = namespace.replace("  labels:", &format!("{kept}  labels:"));
     let first = "# Generated from charts/okr-operator with its defaults: `make install`. Do not edit.\n";
     check_current("gitops/install/install.yaml", &format!("{first}{namespace}{lines}\n"));
 }

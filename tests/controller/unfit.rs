@@ -65,7 +65,7 @@ async fn one_that_is_too_old_is_refused_at_once() {
 #[tokio::test]
 async fn one_without_the_definitions_or_the_rights_is_waited_for_and_said() {
     for (code, want) in [
-        (404, "the cluster has no such kind, install the definitions with okr-operator crd"),
+        (404, "the cluster has no such kind, install the definitions"),
         (403, "the operator's ServiceAccount needs a ClusterRole"),
     ] {
         let mut operator = operator(&api_server("33+", code).await).spawn().unwrap();

@@ -13,6 +13,7 @@ use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Node, Pod},
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client, ResourceExt,
     api::ListParams,
@@ -64,6 +65,13 @@ impl World {
         // The provider is the process's.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_default().await.expect("KUBECONFIG names a cluster with nodes: run `make e2e`");
+        // What is removed in the end must have been made by this test.
+        let there = Api::<CustomResourceDefinition>::all(client.clone()).list(&ListParams::default()).await.unwrap();
+        let ours = there.items.iter().any(|crd| crd.spec.group == okr_operator::api::GROUP);
+        assert!(
+            !ours,
+            "the cluster of KUBECONFIG has okr-operator's definitions: this test would delete every object of theirs"
+        );
         let stub = Stub::start_at(address_for_pods(&client).await).await;
         stub.compute(|query| match query.strip_prefix("SELECT ").and_then(|number| number.parse::<u32>().ok()) {
             Some(number) => Reply::number("INT64", &number.to_string()),

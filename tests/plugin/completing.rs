@@ -56,6 +56,13 @@ fn a_cluster_that_does_not_answer_offers_nothing_and_is_not_waited_for() {
     let run: Run =
         command.args(["__complete", "--", "--kubeconfig"]).arg(&file).args(["describe", "l"]).output().unwrap().into();
     assert_eq!((run.code, run.out.as_str(), run.err.as_str()), (0, ":4\n", ""));
+    // Nor is a login program, which may never end.
+    let exec = json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "sleep", "args": ["20"]}});
+    std::fs::write(&file, kubeconfig("https://127.0.0.1:9", &exec).to_string()).unwrap();
+    let mut command = program();
+    let run: Run =
+        command.args(["__complete", "--", "--kubeconfig"]).arg(&file).args(["describe", "l"]).output().unwrap().into();
+    assert_eq!((run.code, run.out.as_str(), run.err.as_str()), (0, ":4\n", ""));
     // It gives up after a second; the machine may be busy.
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }

@@ -116,6 +116,28 @@ async fn who_may_not_list_is_told_what_to_ask_for() {
     assert!(!one.err.contains(&token) && !all.err.contains(&token), "{} is not for anybody", cluster.cluster_url);
 }
 
+/// kube's own words quote what a login program printed.
+#[test]
+fn a_login_program_that_fails_shows_no_token() {
+    for (name, script, want) in [
+        ("login-fails", "echo s3cret; exit 3", "the login program of the kubeconfig (exec) ended with exit status: 3"),
+        ("login-talks", "echo 'a new version is out'; echo '{\"token\": \"s3cret\"'", "is no ExecCredential"),
+    ] {
+        let exec = json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+            "interactiveMode": "Never"}});
+        let run = with_kubeconfig(name, &kubeconfig("https://127.0.0.1:9", &exec), &["list"]);
+        assert!(run.code == 2 && run.err.contains(want), "{}", run.err);
+        assert!(!run.err.contains("s3cret"), "{}", run.err);
+    }
+}
+
+#[test]
+fn what_is_no_answer_is_told_from_no_answer() {
+    let server = answering(200, &json!("<html>Sign in</html>"));
+    let run = with_kubeconfig("proxy", &kubeconfig(&server, &json!({})), &["list"]);
+    assert!(run.code == 2 && run.err.contains("is there a proxy in between?"), "{}", run.err);
+}
+
 /// As Kubernetes grants one object: by its name, for whoever asks for no more.
 #[tokio::test]
 async fn who_may_see_one_object_is_shown_that_one() {
@@ -137,6 +159,10 @@ async fn who_may_see_one_object_is_shown_that_one() {
         Some(run("one", &["describe", "kr/leads"]).await).filter(|run| run.code == 0)
     });
     assert!(shown.await.out.contains("leads"));
+    // Of a bare name's two kinds one may be looked at, and has it.
+    assert_eq!(run("one-bare", &["describe", "leads"]).await.code, 0);
+    let other = run("one-other", &["describe", "others"]).await;
+    assert!(other.code == 2 && other.err.contains("you may not list"), "{}", other.err);
     let run = run("one-all", &["list"]).await;
     assert!(run.code == 2 && run.err.contains("you may not list"), "{}", run.err);
 }

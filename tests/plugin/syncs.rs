@@ -2,8 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::{
+    ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
 use okr_operator::api::OkrKeyResult;
 use serde_json::json;
 
@@ -110,6 +113,42 @@ async fn a_doctor_looks_at_the_operator_and_its_rights() {
         run.out.contains(&format!("✔ rights of {namespace}/keeper")).then_some(())
     })
     .await;
+}
+
+/// `okr-operator doctor`, as `helm test` runs it: what others wrote is told, and is no fault of the installation.
+#[tokio::test]
+async fn an_installation_that_looks_at_itself_is_not_failed_by_a_key_result() {
+    let sandbox = sandbox("examined").await;
+    let _operator = sandbox.operator();
+    sandbox.apply::<OkrKeyResult>("lost", json!({
+        "title": "Lost", "measure": {"baseline": {}}, "bigQuery": {"query": "SELECT 1", "connectionRef": {"name": "nowhere"}},
+    })).await;
+    sandbox.await_reason("lost", "ConnectionNotFound").await;
+    let examine = async || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_okr-operator"));
+        command.args(["doctor", "--operator-namespace", &sandbox.namespace]);
+        tokio::task::spawn_blocking(move || Run::from(command.output().unwrap())).await.unwrap()
+    };
+    let run = examine().await;
+    assert!(run.code == 1 && run.out.contains("✘ operator: no Deployment with the label"), "{}", run.out);
+    deploy(&sandbox).await;
+    let account = format!("system:serviceaccount:{}:keeper", sandbox.namespace);
+    let every = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
+    sandbox.allow_everywhere(&account, every).await;
+    // Nothing runs pods here: what a kubelet would say of it.
+    sandbox.token("keeper").await;
+    let pod = await_some("its pod is there", || async {
+        let pods = sandbox.api::<Pod>().list(&ListParams::default().labels("app=okrs")).await.unwrap();
+        pods.items.into_iter().next()
+    })
+    .await;
+    let runs = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    let parameters = PatchParams::default();
+    sandbox.api::<Pod>().patch_status(&pod.name_any(), &parameters, &Patch::Merge(runs)).await.unwrap();
+    let run =
+        await_some("all of the installation is well", || async { Some(examine().await).filter(|run| run.code == 0) });
+    let run = run.await;
+    assert!(run.out.contains("ConnectionNotFound"), "{}", run.out);
 }
 
 #[tokio::test]

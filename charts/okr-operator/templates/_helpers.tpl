@@ -1,7 +1,11 @@
 {{/* What everything of this release is named by: the release, with the chart's name where it does not have it yet. */}}
 {{- define "okr-operator.fullname" -}}
 {{- $name := .Values.fullnameOverride | default (contains .Chart.Name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name)) -}}
-{{- $name | trunc 50 | trimSuffix "-" -}}
+{{- $name = $name | replace "." "-" | trunc 50 | trimSuffix "-" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "%s cannot be the name of a Service: set fullnameOverride to one of lower-case letters, digits and -, beginning with a letter" $name) -}}
+{{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{/* The version of the operator: the image's tag where that is one. `kubectl okr doctor` compares it with its own. */}}
@@ -13,7 +17,7 @@
 {{/* The name is never another one: `kubectl okr doctor` finds the operator by it. */}}
 {{- define "okr-operator.selectorLabels" -}}
 app.kubernetes.io/name: okr-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "okr-operator.labels" -}}
@@ -48,9 +52,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* What the Pod Security Standard "restricted" asks of a pod. */}}
 {{- define "okr-operator.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- with .Values.user }}
+runAsUser: {{ int64 . }}
+runAsGroup: {{ int64 . }}
+fsGroup: {{ int64 . }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
