@@ -21,7 +21,7 @@ pub fn prepare() {
         own["metadata"]["labels"] = json!({
             "pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest",
         });
-        for object in [own, namespace("sales"), namespace("finance")] {
+        for object in [own, namespace("sales"), namespace("finance"), namespace("2024"), namespace("1e3")] {
             apply(&object.to_string());
         }
         apply(&std::fs::read_to_string(schemas().join("monitoring.coreos.com_servicemonitors.yaml")).unwrap());

@@ -48,6 +48,11 @@ fn contradictions_are_refused() {
     check_refused(&[scoped[0], scoped[1], elsewhere], &["secrets.namespaces: finance is not among watchNamespaces"]);
     check_refused(&["serviceAccount.create=false"], &["/serviceAccount/name"]);
     check_refused(&[r#"commonLabels={"app.kubernetes.io/name":"x"}"#], &["/commonLabels/app.kubernetes.io~1name"]);
+    // The role for connections, which nothing is to aggregate, has them too.
+    let aggregated = r#"commonLabels={"rbac.authorization.k8s.io/aggregate-to-edit":"true"}"#;
+    check_refused(&[aggregated], &["/commonLabels/rbac.authorization.k8s.io~1aggregate-to-edit"]);
+    check_refused(&[r#"fullnameOverride="1okr""#], &["fullnameOverride"]);
+    check_refused(&["secrets=null"], &["missing property 'secrets'"]);
 }
 
 #[test]
