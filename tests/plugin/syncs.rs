@@ -68,7 +68,7 @@ async fn a_doctor_names_what_is_wrong() {
 
 /// As a chart installs it; nothing here runs pods.
 async fn deploy(sandbox: &Sandbox) {
-    let labels = json!({"app.kubernetes.io/name": "okr-operator", "app.kubernetes.io/version": "0.0.1"});
+    let labels = json!({"app.kubernetes.io/name": "okr-operator", "app.kubernetes.io/version": "1.4.0"});
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "okrs", "labels": labels},
         "spec": {
@@ -92,7 +92,7 @@ async fn a_doctor_looks_at_the_operator_and_its_rights() {
     let namespace = &sandbox.namespace;
     assert_eq!(run.code, 1, "{}", run.out);
     for part in [
-        format!("✘ operator {namespace}/okrs: it is of version 0.0.1"),
+        format!("✘ operator {namespace}/okrs: it is of version 1.4.0"),
         format!("✘ operator {namespace}/okrs: 0 of 1 replicas are ready"),
         format!("✘ rights of {namespace}/keeper: it may not "),
         format!("update okrkeyresults/status in namespace {namespace}"),
