@@ -23,8 +23,9 @@ pub async fn rows(world: &mut World) -> Vec<Row> {
     progress("making 10,000 key results due");
     // Longer ago than their interval, and still within the two intervals that a value is fresh for: nothing else is due.
     fleet.write(crate::now() - SignedDuration::from_hours(8 * 24), 24).await;
+    let before = world.stub.count("jobs.query");
     let operator = Process::start(&fleet.namespace, &[]);
-    operator.until_written(64).await;
+    operator.until_synced(&world.stub, before + 64, 1).await;
     let began = std::time::Instant::now();
     let mut waits = Vec::new();
     let mut due_left = 0.0;
@@ -36,7 +37,7 @@ pub async fn rows(world: &mut World) -> Vec<Row> {
         waits.push(wait);
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    operator.until_written(MANY + NEW).await;
+    operator.until_synced(&world.stub, before + MANY + NEW, MANY + NEW).await;
     let drained = (MANY + NEW - 64) as f64 / began.elapsed().as_secs_f64();
     operator.until_idle().await;
     let (cpu, memory, syncs) = (operator.cpu(), operator.memory(), operator.synced().await);

@@ -60,9 +60,9 @@ async fn raw_rate(world: &World) -> f64 {
 async fn at_start(world: &World) -> f64 {
     let mut fleet = world.fleet("new", "5m").await;
     fleet.create(NEW, "1h").await;
-    let mark = audit::mark();
+    let (mark, before) = (audit::mark(), world.stub.count("jobs.query"));
     let operator = Process::start(&fleet.namespace, &[]);
-    operator.until_written(NEW).await;
+    operator.until_synced(&world.stub, before + NEW, NEW).await;
     operator.stop().await;
     let calls = audit::since(mark, &fleet.namespace);
     let rate = audit::rate(&calls.iter().filter(|call| call.is_key_result_write()).collect::<Vec<_>>());
@@ -77,9 +77,9 @@ async fn while_running(world: &World) -> (f64, f64) {
     let operator = Process::start(&fleet.namespace, &[]);
     audit::until_listed(mark, &fleet.namespace).await;
     operator.until_idle().await;
-    let mark = audit::mark();
+    let (mark, before) = (audit::mark(), world.stub.count("jobs.query"));
     fleet.create(NEW, "1h").await;
-    operator.until_written(NEW).await;
+    operator.until_synced(&world.stub, before + NEW, NEW).await;
     operator.stop().await;
     let calls = audit::since(mark, &fleet.namespace);
     let writes: Vec<_> = calls.iter().filter(|call| call.is_key_result_write()).collect();

@@ -26,7 +26,7 @@ pub async fn rows(world: &mut World) -> Vec<Row> {
     world.start_cpu = Some(Duration::from_secs_f64(started.cpu_seconds));
     rows.push(first_page(&many).await);
     rows.push(scrape(&many).await);
-    rows.extend(terminal::rows(&many));
+    rows.extend(terminal::rows(&many).await);
     progress("raising the history to 120 points");
     many.write(crate::now(), 120).await;
     rows.push(memory_row(&start(world, &many).await, MANY, 120, Some(128.0)));

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::bigquery_stub::Stub;
+
 /// What /proc counts CPU time in; Linux fixes it for programs, whatever the kernel ticks at.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -116,6 +118,17 @@ impl Process {
     /// How many statuses of key results it wrote.
     pub async fn written(&self) -> f64 {
         self.metric("okr_operator_status_writes_total{kind=\"OkrKeyResult\",result=\"written\"}").await
+    }
+
+    /// Waits until `stub` has counted so many queries in all, and then until so many statuses of key results are written: with
+    /// ten thousand key results one scrape takes the operator longer than ten syncs, so it is not asked all the time.
+    pub async fn until_synced(&self, stub: &Stub, queries: usize, number: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while stub.count("jobs.query") < queries {
+            assert!(Instant::now() < deadline, "{} of {queries} queries were sent", stub.count("jobs.query"));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.until_written(number).await;
     }
 
     /// Waits until it has written so many statuses of key results.
