@@ -17,19 +17,10 @@ mod unfit;
 
 use serde_json::{Value, json};
 use support::{
-    bigquery_stub::{Reply, Stub},
-    cluster::{Sandbox, sandbox},
+    bigquery_stub::Stub,
+    cluster::stubbed,
     examples::{day, emulator},
 };
-
-/// A namespace with a connection to a stub that gives every query the same answer.
-async fn stubbed(prefix: &str, reply: Reply) -> (Sandbox, Stub) {
-    let sandbox = sandbox(prefix).await;
-    let stub = Stub::start().await;
-    stub.otherwise(reply);
-    sandbox.connect("warehouse", &stub.endpoint()).await;
-    (sandbox, stub)
-}
 
 /// A service account key whose tokens come from the stub.
 fn key_file(stub: &Stub) -> Vec<u8> {

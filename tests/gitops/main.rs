@@ -16,19 +16,9 @@ use kube::{
 };
 use serde_json::{Value, json};
 use support::{
-    bigquery_stub::{Reply, Stub},
-    cluster::{Sandbox, sandbox},
+    cluster::{Sandbox, stubbed},
     examples::day,
 };
-
-/// A namespace with a connection to a stub that gives every query the same answer.
-async fn stubbed(prefix: &str, reply: Reply) -> (Sandbox, Stub) {
-    let sandbox = sandbox(prefix).await;
-    let stub = Stub::start().await;
-    stub.otherwise(reply);
-    sandbox.connect("warehouse", &stub.endpoint()).await;
-    (sandbox, stub)
-}
 
 /// A key result to reach 100 in a period that is half over: 50 are expected.
 fn reach(query: &str) -> Value {

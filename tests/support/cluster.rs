@@ -36,6 +36,8 @@ use serde_json::{Value, json};
 use tokio::{sync::OnceCell, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use super::bigquery_stub::{Reply, Stub};
+
 /// Long enough for a machine that is busy with other tests; a condition that comes true is seen at once.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -59,6 +61,15 @@ pub async fn sandbox(prefix: &str) -> Sandbox {
     };
     let namespace = namespaces.create(&PostParams::default(), &new).await.unwrap().name_any();
     Sandbox { client, namespace }
+}
+
+/// The same, with a connection to a stub that gives every query the same answer.
+pub async fn stubbed(prefix: &str, reply: Reply) -> (Sandbox, Stub) {
+    let sandbox = sandbox(prefix).await;
+    let stub = Stub::start().await;
+    stub.otherwise(reply);
+    sandbox.connect("warehouse", &stub.endpoint()).await;
+    (sandbox, stub)
 }
 
 async fn install_crds(client: Client) {
