@@ -3,6 +3,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
+use http::{HeaderValue, header::ACCEPT};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{coordination::v1::Lease, core::v1::ObjectReference, events::v1::Event},
@@ -11,9 +12,9 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::PostParams,
-    core::{NamespaceResourceScope, PartialObjectMeta},
+    core::{NamespaceResourceScope, Request},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::domain::{event::Transition, hash};
 
@@ -78,12 +79,33 @@ where
         },
         status,
     };
-    // Only the metadata of the answer is read.
-    let api: Api<PartialObjectMeta<K>> = Api::namespaced(client.clone(), namespace);
-    let parameters = PostParams::default();
-    let written = in_time(limit, api.replace_subresource("status", name, &parameters, &update)).await?;
+    let write = async {
+        let update = serde_json::to_vec(&update).map_err(kube::Error::SerdeError)?;
+        let request = Request::new(K::url_path(&(), Some(namespace)));
+        let request = request.replace_subresource("status", name, &PostParams::default(), update);
+        let mut request = request.map_err(kube::Error::BuildRequest)?;
+        request.headers_mut().insert(ACCEPT, METADATA_ALONE);
+        client.request::<Written>(request).await
+    };
+    let written = in_time(limit, write).await?;
     // Without one it is no answer of the API server's: what became of the write is looked up, as after a conflict.
     written.metadata.resource_version.ok_or(ApplyError::Conflict)
+}
+
+/// An object comes back without what was just sent: <https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches>.
+const METADATA_ALONE: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+
+/// What is read of it.
+#[derive(Deserialize)]
+struct Written {
+    metadata: WrittenMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenMetadata {
+    resource_version: Option<String>,
 }
 
 /// What the API server has under the object's name, which may be another one; None where there is nothing.
