@@ -25,7 +25,7 @@ use crate::{
         gate::{Access, Gate},
     },
     http::{self, Surface},
-    kubeconfig::{NoLogin, NotYaml},
+    kubeconfig::{NoClient, NotYaml, user_agent},
     metrics::{Metrics, api_calls::CountCalls},
 };
 
@@ -35,10 +35,8 @@ pub enum RunError {
     Kubeconfig(#[source] InferConfigError),
     #[error(transparent)]
     NotYaml(#[from] NotYaml),
-    #[error("the API server's client cannot be made")]
-    Client(#[source] kube::Error),
     #[error(transparent)]
-    NoLogin(#[from] NoLogin),
+    NoClient(#[from] NoClient),
     #[error("the API server is Kubernetes {0}, and okr-operator needs {oldest} or later: upgrade the cluster", oldest = shown(OLDEST))]
     TooOld(String),
     #[error("signals cannot be handled")]
@@ -77,12 +75,10 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
     start_logging(&arguments);
     let mut config = Config::infer().await.map_err(unusable)?;
     config.read_timeout = Some(controller::READ_TIMEOUT);
+    config.headers.push(user_agent(concat!("okr-operator/", env!("CARGO_PKG_VERSION"))));
     let own_namespace = config.default_namespace.clone();
     let metrics = Arc::new(Metrics::default());
-    let client = ClientBuilder::try_from(config).map_err(|error| match NoLogin::of(&error) {
-        Some(no_login) => RunError::NoLogin(no_login),
-        None => RunError::Client(error),
-    })?;
+    let client = ClientBuilder::try_from(config).map_err(NoClient::from)?;
     let client = client.with_layer(&CountCalls(Arc::clone(&metrics))).build();
     refuse_too_old(&client).await?;
 

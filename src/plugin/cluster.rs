@@ -9,7 +9,7 @@ use kube::{
 
 use crate::{
     api::is_dns_label,
-    kubeconfig::{NoLogin, NotYaml},
+    kubeconfig::{NoClient, NotYaml, user_agent},
 };
 
 /// Long enough for ten thousand objects over a slow line, short enough for somebody who waits.
@@ -46,10 +46,8 @@ pub enum ClusterError {
     NoContext(String),
     #[error("nothing can be run")]
     Runtime(#[source] std::io::Error),
-    #[error("no client can be made from the kubeconfig")]
-    Client(#[source] kube::Error),
     #[error(transparent)]
-    NoLogin(#[from] NoLogin),
+    NoClient(#[from] NoClient),
     #[error("the cluster at {server} did not answer within {} s", CALL_TIMEOUT.as_secs())]
     TimedOut { server: String },
     #[error("the cluster at {server} cannot be reached: does it run, and is it the one of --context?")]
@@ -117,15 +115,13 @@ impl Cluster {
         change(&mut config);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(CALL_TIMEOUT);
+        config.headers.push(user_agent(concat!("kubectl-okr/", env!("CARGO_PKG_VERSION"))));
         // Somebody waits, and can try again: an overloaded server is said to be one at once.
         config.default_retry = false;
         let namespace = target.namespace.clone().filter(|namespace| !namespace.is_empty());
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = Client::try_from(config).map_err(|error| match NoLogin::of(&error) {
-            Some(no_login) => ClusterError::NoLogin(no_login),
-            None => ClusterError::Client(error),
-        })?;
+        let client = Client::try_from(config).map_err(NoClient::from)?;
         Ok(Self { client, namespace, server })
     }
 

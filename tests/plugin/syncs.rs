@@ -33,6 +33,9 @@ async fn a_refresh_waits_and_its_exit_code_says_what_came_of_it() {
 
     let run = okr(&sandbox, &["refresh", "good"]).await;
     assert_eq!((run.code, run.out.as_str()), (0, "okrkeyresult/good refresh asked for\n"), "{}", run.err);
+    let asked = sandbox.api::<OkrKeyResult>().get("good").await.unwrap();
+    let managers = asked.managed_fields().iter().filter_map(|entry| entry.manager.as_deref()).collect::<Vec<_>>();
+    assert!(managers.contains(&"kubectl-okr"), "managedFields say who asked: {managers:?}");
     let run = okr(&sandbox, &["refresh", "--all", "--wait"]).await;
     assert_eq!((run.code, run.out.as_str()), (0, "okrkeyresult/good synced: 4,200, On Track\n"), "{}", run.err);
     let run = okr(&sandbox, &["refresh", "manual", "--wait"]).await;
