@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
+use kube::ResourceExt;
 use okr_operator::api::{OkrKeyResult, crd};
-
 use serde_json::json;
 
 use crate::{
@@ -101,6 +101,15 @@ async fn the_process_serves_health_and_metrics_and_ends_in_order() {
     sandbox.apply::<OkrKeyResult>("slow", reach("SELECT 'slow'")).await;
     let process = Process::start(&sandbox, &["--log-filter=debug"]);
     sandbox.await_reason("kr", "Synced").await;
+    let written = sandbox.api::<OkrKeyResult>().get("kr").await.unwrap();
+    let of_status = written.managed_fields().iter().filter(|entry| entry.subresource.as_deref() == Some("status"));
+    let managed: Vec<_> =
+        of_status.map(|entry| (entry.manager.as_deref(), entry.fields_v1.clone().unwrap().0)).collect();
+    assert_eq!(
+        managed,
+        [(Some("okr-operator"), json!({"f:status": {}}))],
+        "managedFields say whose the status is, in few words"
+    );
     stub.until("jobs.query", 2).await;
     assert_eq!(process.get("/healthz").await, "ok");
     assert_eq!(process.get("/readyz").await, "ok");
