@@ -583,6 +583,18 @@ mod slow {
     }
 
     #[tokio::test]
+    async fn a_poll_that_comes_too_often_is_repeated_when_it_may_be() {
+        let stub = Stub::start().await;
+        let limited = Reply::error(429, "rateLimitExceeded", "Exceeded rate limits").retry_after(3);
+        stub.on("Q", under_way(Duration::from_millis(100)).failing_polls(1).polls_failing_with(limited));
+        let started = std::time::Instant::now();
+        assert_eq!(run(&client(&stub), "Q").await.unwrap().value, "42");
+        assert!(started.elapsed() >= Duration::from_secs(3), "{:?}", started.elapsed());
+        assert_eq!((stub.count("jobs.query"), stub.count("jobs.getQueryResults")), (1, 2));
+        assert!(stub.cancelled().is_empty(), "what runs and costs is not given up");
+    }
+
+    #[tokio::test]
     async fn a_server_that_does_not_wait_is_not_asked_without_pause() {
         let stub = Stub::start().await;
         let reply = under_way(Duration::from_millis(2500)).with_polls_answering_at_once();

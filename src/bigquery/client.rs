@@ -183,13 +183,19 @@ impl Client {
             if left.is_zero() {
                 return Err(ErrorKind::Timeout.into());
             }
-            match self.results(job, left.min(LONGEST_WAIT)).await {
+            let pause = match self.results(job, left.min(LONGEST_WAIT)).await {
                 Ok(answer) if answer.job_complete => return Ok(answer),
-                Ok(_) => failures = 0,
-                Err(error) if error.kind == ErrorKind::Unavailable && failures < POLL_FAILURES => failures += 1,
+                Ok(_) => {
+                    failures = 0;
+                    POLL_PAUSE
+                }
+                Err(error) if is_of_the_poll(error.kind) && failures < POLL_FAILURES => {
+                    failures += 1;
+                    error.retry_after.unwrap_or_default().max(POLL_PAUSE)
+                }
                 Err(error) => return Err(error),
-            }
-            tokio::time::sleep_until((asked + POLL_PAUSE.min(left)).into()).await;
+            };
+            tokio::time::sleep_until((asked + pause.min(left)).into()).await;
         }
     }
 
@@ -321,6 +327,11 @@ impl Client {
         // serde's text is left out: it can quote the answer.
         serde_json::from_slice(&body).map_err(|_| Error::undecodable("the answer is not as BigQuery documents it"))
     }
+}
+
+/// Whether the poll alone may have failed, and not its job.
+fn is_of_the_poll(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unavailable | ErrorKind::RateLimited)
 }
 
 /// The form in seconds; Google does not send the other, a date.

@@ -60,10 +60,27 @@ pub struct Reply {
 
 #[derive(Clone)]
 enum Outcome {
-    Table { schema: Option<Value>, rows: Vec<Value> },
-    Error { status: u16, error: Value },
-    Raw { status: u16, content_type: String, body: Bytes },
-    Slow { total: Duration, waits: bool, polls_wait: bool, failing_polls: usize, then: Box<Reply> },
+    Table {
+        schema: Option<Value>,
+        rows: Vec<Value>,
+    },
+    Error {
+        status: u16,
+        error: Value,
+    },
+    Raw {
+        status: u16,
+        content_type: String,
+        body: Bytes,
+    },
+    Slow {
+        total: Duration,
+        waits: bool,
+        polls_wait: bool,
+        failing_polls: usize,
+        poll_failure: Box<Reply>,
+        then: Box<Reply>,
+    },
 }
 
 impl Reply {
@@ -129,7 +146,10 @@ impl Reply {
 
     /// A job that takes `total`, cancellation aside. Calls wait for it up to their `timeoutMs`.
     pub fn slow(total: Duration, then: Reply) -> Self {
-        Self::new(Outcome::Slow { total, waits: true, polls_wait: true, failing_polls: 0, then: Box::new(then) })
+        let message = "Error encountered during execution. Retrying may solve the problem.";
+        let poll_failure = Box::new(Self::error(503, "backendError", message));
+        let then = Box::new(then);
+        Self::new(Outcome::Slow { total, waits: true, polls_wait: true, failing_polls: 0, poll_failure, then })
     }
 
     /// Of a slow one: jobs.query answers at once that the job is under way.
@@ -148,10 +168,18 @@ impl Reply {
         self
     }
 
-    /// Of a slow one: so many polls are answered 503.
+    /// Of a slow one: so many polls fail, with 503.
     pub fn failing_polls(mut self, number: usize) -> Self {
         if let Outcome::Slow { failing_polls, .. } = &mut self.outcome {
             *failing_polls = number;
+        }
+        self
+    }
+
+    /// Of a slow one whose polls fail: with what else.
+    pub fn polls_failing_with(mut self, failure: Reply) -> Self {
+        if let Outcome::Slow { poll_failure, .. } = &mut self.outcome {
+            **poll_failure = failure;
         }
         self
     }
@@ -273,6 +301,7 @@ struct Job {
     reply: Reply,
     polls_wait: bool,
     failing_polls: AtomicUsize,
+    poll_failure: Reply,
     stopped: watch::Sender<bool>,
 }
 
@@ -500,7 +529,7 @@ async fn jobs_query(
     }
     let location = request["location"].as_str().unwrap_or("US");
     let reference = shared.job_reference(&project, location);
-    let Outcome::Slow { total, waits, polls_wait, failing_polls, then } = &reply.outcome else {
+    let Outcome::Slow { total, waits, polls_wait, failing_polls, poll_failure, then } = &reply.outcome else {
         return finished(&reply, &reference, "bigquery#queryResponse");
     };
     let job = Arc::new(Job {
@@ -509,6 +538,7 @@ async fn jobs_query(
         reply: (**then).clone(),
         polls_wait: *polls_wait,
         failing_polls: AtomicUsize::new(*failing_polls),
+        poll_failure: (**poll_failure).clone(),
         stopped: watch::Sender::new(false),
     });
     let id = reference["jobId"].as_str().unwrap_or_default().to_owned();
@@ -535,10 +565,7 @@ async fn jobs_get_query_results(
     };
     let fails = |left: usize| left.checked_sub(1);
     if job.failing_polls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails).is_ok() {
-        return answer(
-            503,
-            google_error(503, "backendError", "Error encountered during execution. Retrying may solve the problem."),
-        );
+        return failed(&job.poll_failure);
     }
     let wait = match query.get("timeoutMs") {
         Some(_) if !job.polls_wait => Duration::ZERO,
