@@ -36,6 +36,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use tokio::{sync::watch as changes, task::JoinSet};
@@ -283,7 +284,9 @@ fn watch_all(
     }
     for namespace in scopes.into_iter().flatten() {
         metrics.namespace_readable(&namespace, true);
-        tokio::spawn(watch::until_it_exists(client.clone(), namespace, Arc::clone(metrics)));
+        let exists = watch::until_it_exists(client.clone(), namespace, Arc::clone(metrics));
+        // With the watches' set, so that it ends with them; and none of it is to end before.
+        watches.spawn(exists.then(|()| std::future::pending()));
     }
     objects
 }

@@ -39,6 +39,10 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// an error after [`READ_TIMEOUT`].
 const RECOVERED_AFTER: Duration = Duration::from_secs(180);
 
+/// What the API server refuses for this long is not ours to read; it learns of a new Role within a second or two. Until
+/// then nothing is decided: a key result whose connection is refused a moment longer than itself would seem to have none.
+const RIGHTS_ARE_KNOWN: Duration = Duration::from_secs(5);
+
 /// How often to look whether a namespace has come to exist.
 const NAMESPACE_AGAIN: Duration = Duration::from_secs(60);
 
@@ -131,7 +135,7 @@ impl Follow {
         let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
         let mut failure = Failure::default();
         let mut listing = HashSet::new();
-        let mut readable = true;
+        let mut refused_since = None;
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
@@ -140,7 +144,7 @@ impl Follow {
                     watched.take(&self.scope, &mut listing, event);
                     if is_listed {
                         self.listed.cancel();
-                        if !std::mem::replace(&mut readable, true) {
+                        if refused_since.take().is_some() {
                             tracing::info!(kind, namespace = self.scope, "the namespace can be read now");
                             self.tell(true);
                         }
@@ -148,7 +152,7 @@ impl Follow {
                 }
                 // Someone may yet make the namespace, or give us the rights in it: the others are not to wait for that.
                 Err(error) if self.scope.is_some() && is_out_of_reach(&error) => {
-                    if std::mem::replace(&mut readable, false) {
+                    let since = refused_since.unwrap_or_else(|| {
                         tracing::warn!(
                             kind,
                             namespace = self.scope,
@@ -156,8 +160,12 @@ impl Follow {
                             "a namespace of --namespaces cannot be read: it does not exist yet, the operator has no Role in it, or the definitions are not installed; it is tried again"
                         );
                         self.tell(false);
+                        Instant::now()
+                    });
+                    refused_since = Some(since);
+                    if since.elapsed() >= RIGHTS_ARE_KNOWN {
+                        self.listed.cancel();
                     }
-                    self.listed.cancel();
                 }
                 Err(error) => {
                     if let Some(fatal) = failure.meet(kind, &error, &self.metrics) {

@@ -1,5 +1,7 @@
 //! `--namespaces`: Roles instead of ClusterRoles, and namespaces that are not there yet.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
@@ -57,6 +59,26 @@ async fn roles_suffice_and_a_namespace_that_is_not_there_holds_up_nobody() {
     second.apply::<OkrKeyResult>("kr", reach("SELECT 48")).await;
     second.await_reason("kr", "Synced").await;
     shows(&late, 0).await;
+}
+
+#[tokio::test]
+async fn rights_that_come_one_after_the_other_make_no_key_result_lose_its_connection() {
+    let (sandbox, _stub) = stubbed("rights", Reply::number("INT64", "47")).await;
+    let user = format!("operator-{}", sandbox.namespace);
+    let kinds = json!(["okrkeyresults", "okrobjectives"]);
+    let reads = json!([{"apiGroups": ["okr-operator.dev"], "resources": kinds, "verbs": ["list", "watch"]}]);
+    sandbox.allow(&user, reads).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let _operator = sandbox.operator_through(impersonate(&user, &[]).await, |settings| {
+        settings.namespaces = vec![sandbox.namespace.clone()];
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    allow(&sandbox, &user).await;
+    let status = sandbox.await_reason("kr", "Synced").await;
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+    let mut writes = sandbox.audited(&user, "okrkeyresults");
+    writes.retain(|call| call.subresource == "status");
+    assert_eq!(writes.len(), 1, "its first status is that of its first sync: {ready:?} {writes:?}");
 }
 
 #[tokio::test]
