@@ -76,7 +76,7 @@ pub enum Fault {
 impl Fault {
     /// `longest` bounds how long a request may hang.
     pub fn draw(dice: &mut Dice, longest: Duration) -> Self {
-        match dice.below(16) {
+        match dice.below(17) {
             0 => Self::Code(401),
             1 => Self::Code(403),
             2 => Self::Code(404),
@@ -92,6 +92,7 @@ impl Fault {
             12 => Self::Drip,
             13 => Self::WrongJson,
             14 => Self::NumberInError,
+            15 => Self::Code(410),
             _ => Self::AnswerLost,
         }
     }
