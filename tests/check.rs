@@ -123,6 +123,9 @@ fn files_that_are_no_manifests_get_a_sentence_and_an_exit_code() {
     );
     check_file("bom.yaml", format!("\u{feff}{GOOD}").as_bytes(), 0, "1 object checked, 0 findings");
     check_file("crlf.yaml", GOOD.replace('\n', "\r\n").as_bytes(), 0, "1 object checked, 0 findings");
+    let unquoted = format!("{GOOD}  period: {{startDate: 2026-10-01, endDate: \"2026-12-31\"}}\n");
+    check_file("dates.yaml", unquoted.as_bytes(), 0, "note: 1 date without quotes, the first in ");
+    check_file("dates.yaml", unquoted.as_bytes(), 0, "dates.yaml:7: Flux reads them as points in time");
     let (code, _, aside) = run(&["-f", "no/such/file.yaml"]);
     assert_eq!(code, 2);
     assert!(aside.contains("no/such/file.yaml cannot be read"), "{aside}");

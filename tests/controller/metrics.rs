@@ -22,6 +22,7 @@ use crate::{
     support::{
         bigquery_stub::Reply,
         cluster::{await_some, sandbox},
+        prometheus::Prometheus,
     },
 };
 
@@ -162,6 +163,31 @@ async fn series_say_what_the_status_says_and_go_with_their_object() {
         (!text.contains("okr_key_result") && !text.contains("okr_bigquery_connection_ready")).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_reads_what_is_served_and_can_judge_it() {
+    let (sandbox, _stub) = stubbed("metrics-prometheus", Reply::number("FLOAT64", "47.5")).await;
+    let mut odd = reach("SELECT 47.5");
+    odd["owner"] = json!("The \"A\"\\team\nof 1, {2}");
+    sandbox.apply::<OkrKeyResult>("kr", odd.clone()).await;
+    let process = Process::start(&sandbox, &["--metrics-labels=spec.owner"]);
+    let prometheus = Prometheus::start("controller", &process.address, "/metrics");
+    let found = prometheus.await_series("okr_key_result_value").await;
+    let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let labels = [
+        label("namespace", &sandbox.namespace),
+        label("name", "kr"),
+        label("owner", odd["owner"].as_str().unwrap()),
+        label("instance", &process.address),
+        label("job", "okr-operator"),
+    ];
+    assert_eq!(found, [(labels.into(), "47.5".to_owned())]);
+    let found = prometheus.await_series("okr_operator_leader == 1").await;
+    assert_eq!(found[0].0["namespace"], "okr-system", "what has no namespace of its own gets the target's");
+    let histogram = "histogram_quantile(0.5, okr_operator_query_seconds_bucket)";
+    prometheus.await_series(histogram).await;
+    prometheus.assert_healthy().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,3 +7,4 @@ pub mod examples;
 pub mod fake_google;
 pub mod helm;
 pub mod log;
+pub mod prometheus;

@@ -104,6 +104,8 @@ pub struct Report {
     pub checked: usize,
     /// How many of other kinds were left alone.
     pub left_alone: BTreeMap<String, usize>,
+    /// Where dates stand without quotes: no finding, as all but Flux take them.
+    pub unquoted_dates: Vec<String>,
     /// What could not be checked, and why.
     pub unchecked: Vec<String>,
     /// What came of the queries.
@@ -164,7 +166,16 @@ fn summarise(report: &Report) -> io::Result<()> {
             report.left_alone.iter().map(|(kind, count)| format!("{count} {}", plain(kind))).collect();
         write!(out, "; left alone: {}", listed.join(", "))?;
     }
-    writeln!(out)
+    writeln!(out)?;
+    if let Some(first) = report.unquoted_dates.first() {
+        let count = many(report.unquoted_dates.len(), "date");
+        writeln!(
+            out,
+            "note: {count} without quotes, the first in {}: Flux reads them as points in time, which the API server refuses; with it, write \"2026-10-01\"",
+            plain(first)
+        )?;
+    }
+    Ok(())
 }
 
 impl Checker {
@@ -286,6 +297,8 @@ impl Checker {
         let problems: Vec<Problem> =
             problems.into_iter().chain(self.kinds.check(kind, &manifest.root, manifest.root.place)).collect();
         manifest.accepted = problems.is_empty();
+        let unquoted = manifest.root.unquoted_dates();
+        self.report.unquoted_dates.extend(unquoted.into_iter().map(|place| format!("{file}:{}", place.line)));
         let title = manifest.title();
         for problem in problems {
             self.say(file, &title, problem, By::ApiServer);

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
+use jiff::civil::Date;
 use serde_json::Value;
 
 /// A line and a column, both from 1.
@@ -99,6 +100,16 @@ impl Node {
                 None => node.get(step),
             }
         })
+    }
+
+    /// The dates in it that are not in quotes, in order: text for kubectl, points in time for other readers of YAML.
+    pub fn unquoted_dates(&self) -> Vec<Place> {
+        match &self.data {
+            Data::Map(entries) => entries.iter().flat_map(|entry| entry.value.unquoted_dates()).collect(),
+            Data::List(items) => items.iter().flat_map(Node::unquoted_dates).collect(),
+            Data::Text(text) if self.typed.is_some() && text.parse::<Date>().is_ok() => vec![self.place],
+            _ => Vec::new(),
+        }
     }
 
     /// What kubectl would send.
