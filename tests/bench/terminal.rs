@@ -9,7 +9,7 @@ use std::{
 use kube::{Resource, api::ListParams, core::Request};
 use okr_operator::api::OkrKeyResult;
 
-use crate::{memory::MANY, table::Row, world::Fleet};
+use crate::{memory::MANY, progress, table::Row, world::Fleet};
 
 const TIMES: usize = 5;
 const MANIFESTS: usize = 1000;
@@ -70,6 +70,7 @@ fn longest(program: impl Fn() -> Command, arguments: &[&str], lines: usize) -> D
         let took = began.elapsed();
         assert!(output.status.success(), "{arguments:?} ended with {}", output.status);
         assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), lines);
+        progress(&format!("{}: {:.2} s", arguments[0], took.as_secs_f64()));
         took
     };
     (0..TIMES).map(run).max().unwrap_or_default()

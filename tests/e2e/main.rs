@@ -12,7 +12,7 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -29,7 +29,7 @@ use kube::{
 };
 use okr_operator::api::{BigQueryConnection, crd};
 
-use support::helm;
+use support::{helm, prometheus::Prometheus};
 use world::{DAILIES, HOME, RELEASE, TENANT, World, kubectl, now, okr, progress, until};
 
 /// On the node of this project's tests; elsewhere it is told and not held (`OKR_E2E_NUMBERS`).
@@ -278,18 +278,24 @@ async fn the_dashboard_opens() {
     child.wait().unwrap();
 }
 
-/// The leader's metrics are Prometheus's text, and have every key result.
+/// A real Prometheus reads every key result from the leader, through the API server's proxy.
 async fn metrics_are_scraped(world: &World) {
-    let leader = world.leader().await;
-    let path = format!("/api/v1/namespaces/{HOME}/pods/{leader}:8080/proxy/metrics");
-    let metrics = until("the metrics have every key result", || async {
-        let metrics = kubectl(&["get", "--raw", &path], "");
-        let values = metrics.lines().filter(|line| line.starts_with("okr_key_result_value{")).count();
-        (values == world::PULSES + DAILIES).then_some(metrics)
+    let path = format!("/api/v1/namespaces/{HOME}/pods/{}:8080/proxy/metrics", world.leader().await);
+    helm::must("promtool", &["check", "metrics"], &kubectl(&["get", "--raw", &path], ""));
+    let mut proxy = Command::new("kubectl").args(["proxy", "--port=0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(proxy.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let (_, address) = line.trim().split_once("Starting to serve on ").unwrap_or_else(|| panic!("{line}"));
+    let prometheus = Prometheus::start("e2e", address, &path);
+    until("Prometheus has every key result", || async {
+        let values = prometheus.query("okr_key_result_value").await.len();
+        (values == world::PULSES + DAILIES).then_some(())
     })
     .await;
-    helm::must("promtool", &["check", "metrics"], &metrics);
-    assert!(metrics.contains("okr_operator_leader 1"), "{metrics}");
+    assert_eq!(prometheus.query("okr_operator_leader == 1").await.len(), 1);
+    prometheus.assert_healthy().await;
+    proxy.kill().unwrap();
+    proxy.wait().unwrap();
 }
 
 /// A namespace with a key result is deleted while nobody is there who could finalize anything.
