@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    io,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -19,7 +20,10 @@ use kube::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{causes::chain, metrics::Metrics};
+use crate::{
+    causes::{causes, chain},
+    metrics::Metrics,
+};
 
 use super::{
     Fatal,
@@ -32,7 +36,8 @@ use super::{
 /// A watch that fails for longer than this is not going to be mended by waiting: the process ends, loudly.
 const LONGEST_FAILURE: Duration = Duration::from_secs(300);
 
-/// A call to the API server that says nothing for this long has hung: a watch says something (a bookmark) every minute.
+/// A call to the API server that says nothing for this long is given up. A watch mostly says something every minute, a bookmark,
+/// but no API server promises that.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A watch without an error for this long has recovered: retries are at most half a minute apart, and one that hangs is
@@ -189,6 +194,15 @@ fn is_out_of_reach(error: &watcher::Error) -> bool {
     matches!(code(error), Some(403 | 404))
 }
 
+/// Whether an open watch had nothing to tell until [`READ_TIMEOUT`]: where nothing happens that is no failure. If the API server is
+/// gone, the next attempt to watch says so.
+fn is_silence(error: &watcher::Error) -> bool {
+    let timed_out = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    };
+    matches!(error, watcher::Error::WatchFailed(_)) && causes(error).any(timed_out)
+}
+
 /// What to do about an error of a watch in all namespaces, where that is known.
 fn advice(error: &watcher::Error) -> &'static str {
     match code(error) {
@@ -331,6 +345,10 @@ struct Failure(Option<(Instant, Instant)>);
 impl Failure {
     /// Tells of an error; returns what ends the process where they have been coming for too long.
     fn meet(&mut self, kind: &'static str, error: &watcher::Error, metrics: &Metrics) -> Option<Fatal> {
+        if is_silence(error) {
+            tracing::debug!(kind, "a watch said nothing for long; it is opened again");
+            return None;
+        }
         metrics.watch_failed(kind);
         tracing::warn!(kind, error = chain(error), "a watch failed; it is tried again{}", advice(error));
         (self.again(Instant::now()) > LONGEST_FAILURE).then_some(Fatal::Watch(kind))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kube::{Client, Config};
 use okr_operator::api::{OkrKeyResult, OkrStatus};
 use serde_json::json;
 
@@ -334,4 +335,21 @@ async fn a_write_by_somebody_else_meanwhile_costs_no_second_query() {
     }
     sandbox.await_reason("kr", "Synced").await;
     assert_eq!(runs(&stub, "SELECT 47"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_has_nothing_to_tell_is_no_failure() {
+    let (sandbox, _stub) = stubbed("silence", Reply::number("INT64", "47")).await;
+    let mut config = Config::infer().await.unwrap();
+    // Before the API server's first bookmark.
+    config.read_timeout = Some(Duration::from_secs(2));
+    let operator = sandbox.operator_through(Client::try_from(config).unwrap(), |_| {});
+    sandbox.await_connection("warehouse", "Connected").await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let metrics = operator.metrics.text().unwrap();
+    for kind in ["BigQueryConnection", "OkrKeyResult", "OkrObjective"] {
+        assert!(metrics.contains(&format!("okr_operator_watch_failures_total{{kind=\"{kind}\"}} 0\n")), "{metrics}");
+    }
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    sandbox.await_reason("kr", "Synced").await;
 }
