@@ -63,7 +63,7 @@ struct Guard<'a> {
 /// Replaces the status of `object` as it was read, whole, in no longer than `limit`. Returns the new resourceVersion.
 pub async fn status<K, S>(client: &Client, object: &K, status: &S, limit: Duration) -> Result<String, ApplyError>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     S: Serialize,
 {
     let meta = object.meta();

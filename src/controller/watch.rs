@@ -40,8 +40,8 @@ const LONGEST_FAILURE: Duration = Duration::from_secs(300);
 /// but no API server promises that.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A watch without an error for this long has recovered: retries are at most half a minute apart, and one that hangs is
-/// an error after [`READ_TIMEOUT`].
+/// A watch without an error for this long has recovered: retries are at most half a minute apart, and a list that hangs
+/// is an error after [`READ_TIMEOUT`].
 const RECOVERED_AFTER: Duration = Duration::from_secs(180);
 
 /// What the API server refuses for this long is not ours to read; it learns of a new Role within a second or two. Until
@@ -157,7 +157,7 @@ impl Follow {
                 }
                 // Someone may yet make the namespace, or give us the rights in it: the others are not to wait for that.
                 Err(error) if self.scope.is_some() && is_out_of_reach(&error) => {
-                    let since = refused_since.unwrap_or_else(|| {
+                    let since = refused_since.get_or_insert_with(|| {
                         tracing::warn!(
                             kind,
                             namespace = self.scope,
@@ -167,7 +167,6 @@ impl Follow {
                         self.tell(false);
                         Instant::now()
                     });
-                    refused_since = Some(since);
                     if since.elapsed() >= RIGHTS_ARE_KNOWN {
                         self.listed.cancel();
                     }
