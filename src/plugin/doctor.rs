@@ -6,14 +6,17 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
         authorization::v1::{
-            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
-            SubjectAccessReviewSpec,
+            LocalSubjectAccessReview, ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+            SubjectAccessReview, SubjectAccessReviewSpec,
         },
         coordination::v1::Lease,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, Resource, ResourceExt, api::PostParams};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ObjectMeta, PostParams},
+};
 
 use crate::{
     api::{BigQueryConnection, GROUP, OkrKeyResult, OkrObjective, crd},
@@ -44,9 +47,9 @@ pub struct DoctorArguments {
     /// The namespace of the operator. Default: wherever its Deployment is found.
     #[arg(long, value_name = "NAME")]
     pub operator_namespace: Option<String>,
-    /// The name of the operator's Lease. Default: as its Deployment has it, or okr-operator.
+    /// The name of the operator's Deployment. Default: all that are found.
     #[arg(long, value_name = "NAME")]
-    pub lease_name: Option<String>,
+    pub operator_name: Option<String>,
 }
 
 /// Who wants to know.
@@ -109,14 +112,13 @@ pub async fn run(
 ) -> Result<Verdict, ClusterError> {
     let mut findings = Findings { output, paint, all: BTreeSet::new() };
     answers(&cluster, &mut findings).await?;
-    definitions(&cluster, &mut findings).await;
+    definitions(&cluster, Asker::Person, &mut findings).await;
     let operators = operators(&cluster, arguments, Asker::Person, &mut findings, now).await;
     own_rights(&cluster, &mut findings).await;
-    if let Some((objects, is_all)) = objects(&cluster, &mut findings).await {
-        let rows = rows(&objects, now);
-        rights(&cluster, &operators, &rows, &mut findings).await;
+    rights(&cluster, &operators, &mut findings).await;
+    if let Some((objects, is_all)) = objects(&cluster, &[&cluster.namespace], &mut findings).await {
         connections(&objects, is_all, &mut findings);
-        numbers(&rows, now, &mut findings);
+        numbers(&objects, now, &mut findings);
     }
     Ok(findings.verdict())
 }
@@ -129,15 +131,15 @@ pub async fn examine(
 ) -> Result<Verdict, ClusterError> {
     let mut findings = Findings { output, paint, all: BTreeSet::new() };
     answers(&cluster, &mut findings).await?;
-    definitions(&cluster, &mut findings).await;
+    definitions(&cluster, Asker::Installation, &mut findings).await;
     let operators = operators(&cluster, arguments, Asker::Installation, &mut findings, now).await;
-    let objects = objects(&cluster, &mut findings).await;
-    let rows = objects.as_ref().map(|(objects, _)| rows(objects, now)).unwrap_or_default();
-    rights(&cluster, &operators, &rows, &mut findings).await;
+    rights(&cluster, &operators, &mut findings).await;
+    let watched: BTreeSet<&str> = operators.iter().filter_map(Operator::namespaces).flatten().collect();
+    let objects = objects(&cluster, &Vec::from_iter(watched), &mut findings).await;
     let verdict = findings.verdict();
-    if let Some((objects, is_all)) = objects {
-        connections(&objects, is_all, &mut findings);
-        numbers(&rows, now, &mut findings);
+    if let Some((objects, _)) = objects {
+        connections(&objects, true, &mut findings);
+        numbers(&objects, now, &mut findings);
     }
     Ok(verdict)
 }
@@ -149,10 +151,12 @@ async fn answers(cluster: &Cluster, findings: &mut Findings<'_>) -> Result<(), C
     Ok(())
 }
 
-/// What exists, and whether that is all of the cluster.
-async fn objects(cluster: &Cluster, findings: &mut Findings<'_>) -> Option<(Objects, bool)> {
+/// What exists in all namespaces, or in `narrower` where no more may be listed; and whether that is all of the cluster.
+async fn objects(cluster: &Cluster, narrower: &[&str], findings: &mut Findings<'_>) -> Option<(Objects, bool)> {
     let (objects, is_all) = match objects::list(cluster, None, None).await {
-        Err(ClusterError::Forbidden { .. }) => (objects::list(cluster, Some(&cluster.namespace), None).await, false),
+        Err(ClusterError::Forbidden { .. }) if !narrower.is_empty() => {
+            (objects::list_in(cluster, narrower).await, false)
+        }
         objects => (objects, true),
     };
     match objects {
@@ -164,18 +168,34 @@ async fn objects(cluster: &Cluster, findings: &mut Findings<'_>) -> Option<(Obje
     }
 }
 
-async fn rights(cluster: &Cluster, operators: &[Operator], rows: &[Row], findings: &mut Findings<'_>) {
+async fn rights(cluster: &Cluster, operators: &[Operator], findings: &mut Findings<'_>) {
     for operator in operators {
-        operator_rights(cluster, operator, rows, findings).await;
+        operator_rights(cluster, operator, findings).await;
     }
 }
 
-async fn definitions(cluster: &Cluster, findings: &mut Findings<'_>) {
+async fn definitions(cluster: &Cluster, asker: Asker, findings: &mut Findings<'_>) {
     let api: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
     for wanted in crd::all() {
         let (name, kind) = (wanted.name_any(), wanted.spec.names.kind.clone());
         let subject = format!("definition {kind}");
         let there = match cluster.ask::<CustomResourceDefinition, _>("get", None, api.get_opt(&name)).await {
+            // Which kinds are served is for everybody to know.
+            Err(forbidden @ ClusterError::Forbidden { .. }) => {
+                match served(cluster).await {
+                    Err(error) => findings.fail(&subject, &error),
+                    Ok(kinds) if !kinds.contains(&kind) => {
+                        findings.fail(&subject, &ClusterError::NoDefinition(kind));
+                    }
+                    // An installation without rights to the cluster cannot know more.
+                    Ok(_) if asker == Asker::Installation => {
+                        let text = "it is there; whether it is that of this version, only an administrator may see";
+                        findings.tell(Health::Note, &subject, text);
+                    }
+                    Ok(_) => findings.fail(&subject, &forbidden),
+                }
+                continue;
+            }
             Err(error) => {
                 findings.fail(&subject, &error);
                 continue;
@@ -214,6 +234,17 @@ async fn definitions(cluster: &Cluster, findings: &mut Findings<'_>) {
     }
 }
 
+/// Our kinds as the API server serves them.
+async fn served(cluster: &Cluster) -> Result<BTreeSet<String>, ClusterError> {
+    let version = OkrKeyResult::api_version(&());
+    let answer = cluster.ask::<OkrKeyResult, _>("get", None, cluster.client.list_api_group_resources(&version)).await;
+    match answer {
+        Ok(list) => Ok(list.resources.into_iter().map(|resource| resource.kind).collect()),
+        Err(ClusterError::NoDefinition(_)) => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// As the chart sets it, on definitions too.
 const VERSION_LABEL: &str = "app.kubernetes.io/version";
 
@@ -245,7 +276,10 @@ async fn operators(
             findings.fail("operator", &error);
             return Vec::new();
         }
-        Ok(found) => found,
+        Ok(mut found) => {
+            found.retain(|operator| arguments.operator_name.as_ref().is_none_or(|name| *name == operator.name));
+            found
+        }
     };
     if found.is_empty() {
         let health = if asker == Asker::Installation { Health::Bad } else { Health::Unknown };
@@ -263,21 +297,15 @@ async fn operators(
         }
         let health = if ready >= wanted && *wanted > 0 { Health::Good } else { Health::Bad };
         findings.tell(health, &subject, &format!("{ready} of {wanted} replicas are ready"));
-        lease(cluster, operator, arguments.lease_name.as_deref(), findings, now).await;
+        lease(cluster, operator, findings, now).await;
     }
     found
 }
 
 /// Who leads, where there is an election.
-async fn lease(
-    cluster: &Cluster,
-    operator: &Operator,
-    named: Option<&str>,
-    findings: &mut Findings<'_>,
-    now: Timestamp,
-) {
+async fn lease(cluster: &Cluster, operator: &Operator, findings: &mut Findings<'_>, now: Timestamp) {
     let namespace = &operator.namespace;
-    let name = named.or_else(|| operator.flag("lease-name")).unwrap_or("okr-operator");
+    let name = operator.flag("lease-name").unwrap_or("okr-operator");
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
     let subject = format!("lease {namespace}/{name}");
     let spec = match cluster.ask::<Lease, _>("get", Some(namespace), api.get_opt(name)).await {
@@ -370,64 +398,70 @@ fn operator_verbs() -> Vec<(&'static str, String, Option<&'static str>, &'static
     verbs
 }
 
-/// What the operator's ServiceAccount may do, cluster-wide or where key results are.
-async fn operator_rights(cluster: &Cluster, operator: &Operator, rows: &[Row], findings: &mut Findings<'_>) {
-    /// Enough to tell a missing Role; nobody reads more.
-    const MOST: usize = 10;
+/// What the operator's ServiceAccount may do wherever the operator works.
+async fn operator_rights(cluster: &Cluster, operator: &Operator, findings: &mut Findings<'_>) {
     let subject = format!("rights of {}/{}", operator.namespace, operator.service_account);
-    let of_rows = rows.iter().map(|row| row.namespace.as_str()).filter(|name| operator.works_in(name));
-    let namespaces: BTreeSet<&str> = of_rows.take(10_000).collect();
-    let mut missing = BTreeSet::new();
-    for (group, resource, subresource, verb) in operator_verbs() {
-        let what = format!("{verb} {resource}{}", subresource.map(|part| format!("/{part}")).unwrap_or_default());
-        let may = async |namespace: Option<&str>| {
-            may(cluster, operator, attributes(group, &resource, subresource, verb, namespace)).await
-        };
-        match may(None).await {
-            Err(error) => return findings.fail(&subject, &error),
-            Ok(true) => continue,
-            Ok(false) if namespaces.is_empty() => {
-                missing.insert(what);
-                continue;
-            }
-            // With --namespaces it has Roles instead.
-            Ok(false) => {}
-        }
-        for namespace in namespaces.iter().take(MOST) {
-            match may(Some(namespace)).await {
+    let places = match operator.namespaces() {
+        Some(namespaces) => namespaces.into_iter().map(Some).collect(),
+        None => vec![None],
+    };
+    let mut missing = Vec::new();
+    for place in places {
+        for (group, resource, subresource, verb) in operator_verbs() {
+            match may(cluster, operator, attributes(group, &resource, subresource, verb, place)).await {
                 Err(error) => return findings.fail(&subject, &error),
                 Ok(true) => {}
-                Ok(false) => drop(missing.insert(format!("{what} in namespace {namespace}"))),
+                Ok(false) => {
+                    let of_it = subresource.map(|part| format!("/{part}")).unwrap_or_default();
+                    let place = place.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
+                    missing.push(format!("{verb} {resource}{of_it}{place}"));
+                }
             }
         }
     }
     if missing.is_empty() {
-        findings.tell(Health::Good, &subject, "it may read the three kinds, write their status and tell events");
+        let place = operator.namespaces().map(|namespaces| format!(" in {}", namespaces.join(", ")));
+        let text =
+            format!("it may read the three kinds, write their status and tell events{}", place.unwrap_or_default());
+        findings.tell(Health::Good, &subject, &text);
     } else {
-        let missing: Vec<String> = missing.into_iter().collect();
         findings.tell(Health::Bad, &subject, &format!("it may not {}", missing.join(", ")));
     }
 }
 
+/// In one namespace this may be asked by whoever administers that.
 async fn may(cluster: &Cluster, operator: &Operator, attributes: ResourceAttributes) -> Result<bool, ClusterError> {
     let Operator { namespace, service_account, .. } = operator;
-    let review = SubjectAccessReview {
-        spec: SubjectAccessReviewSpec {
-            user: Some(format!("system:serviceaccount:{namespace}:{service_account}")),
-            groups: Some(vec![
-                "system:serviceaccounts".to_owned(),
-                format!("system:serviceaccounts:{namespace}"),
-                "system:authenticated".to_owned(),
-            ]),
-            resource_attributes: Some(attributes),
-            ..SubjectAccessReviewSpec::default()
-        },
-        ..SubjectAccessReview::default()
+    let place = attributes.namespace.clone();
+    let spec = SubjectAccessReviewSpec {
+        user: Some(format!("system:serviceaccount:{namespace}:{service_account}")),
+        groups: Some(vec![
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{namespace}"),
+            "system:authenticated".to_owned(),
+        ]),
+        resource_attributes: Some(attributes),
+        ..SubjectAccessReviewSpec::default()
     };
-    let api: Api<SubjectAccessReview> = Api::all(cluster.client.clone());
-    let parameters = PostParams::default();
-    let review = cluster.ask::<SubjectAccessReview, _>("create", None, api.create(&parameters, &review)).await?;
-    Ok(review.status.is_some_and(|status| status.allowed))
+    let (client, parameters) = (cluster.client.clone(), PostParams::default());
+    let status = match place {
+        Some(place) => {
+            let review = LocalSubjectAccessReview {
+                metadata: ObjectMeta { namespace: Some(place.clone()), ..ObjectMeta::default() },
+                spec,
+                status: None,
+            };
+            let api = Api::<LocalSubjectAccessReview>::namespaced(client, &place);
+            let call = api.create(&parameters, &review);
+            cluster.ask::<LocalSubjectAccessReview, _>("create", Some(&place), call).await?.status
+        }
+        None => {
+            let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+            let api = Api::<SubjectAccessReview>::all(client);
+            cluster.ask::<SubjectAccessReview, _>("create", None, api.create(&parameters, &review)).await?.status
+        }
+    };
+    Ok(status.is_some_and(|status| status.allowed))
 }
 
 /// Each connection as its own last check found it: credentials, IAM, the project.
@@ -469,12 +503,13 @@ fn rows(objects: &Objects, now: Timestamp) -> Vec<Row> {
 /// A sync that is later than this has nobody who does it, or too little room.
 const LATE: SignedDuration = SignedDuration::from_mins(5);
 
-fn numbers(rows: &[Row], now: Timestamp, findings: &mut Findings<'_>) {
+fn numbers(objects: &Objects, now: Timestamp, findings: &mut Findings<'_>) {
     /// Names of one reason; the others are counted.
     const MOST: usize = 5;
+    let rows = rows(objects, now);
     let mut wrong: BTreeMap<(TroubleKind, &str), Vec<String>> = BTreeMap::new();
     let mut late = Vec::new();
-    for row in rows {
+    for row in &rows {
         let name = format!("{}/{}", row.namespace, row.name);
         if let Some(trouble) = row.troubles.first() {
             wrong.entry((trouble.kind, &trouble.reason)).or_default().push(name);

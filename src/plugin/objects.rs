@@ -49,6 +49,21 @@ pub async fn list(cluster: &Cluster, scope: Option<&str>, selector: Option<&str>
     Ok(Objects { objectives: objectives?, key_results: key_results?, connections: connections? })
 }
 
+/// The same of some namespaces.
+pub async fn list_in(cluster: &Cluster, namespaces: &[&str]) -> Result<Objects, ClusterError> {
+    let mut all = Objects { connections: Some(Listed::default()), ..Objects::default() };
+    for namespace in namespaces {
+        let Objects { objectives, key_results, connections } = list(cluster, Some(namespace), None).await?;
+        all.objectives.add(objectives.items);
+        all.key_results.add(key_results.items);
+        all.connections = all.connections.zip(connections).map(|(mut all, of_one)| {
+            all.add(of_one.items);
+            all
+        });
+    }
+    Ok(all)
+}
+
 /// Those of `names` that exist in the namespace of `cluster`; no connections.
 pub async fn named(cluster: &Cluster, names: &[(Kind, Name)]) -> Result<(Objects, Refusals), ClusterError> {
     let scope = Some(cluster.namespace.as_str());

@@ -1,5 +1,7 @@
 //! The operator in the cluster, as far as the person at the terminal may see it.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Container};
 use kube::{Api, api::ListParams};
 
@@ -21,25 +23,33 @@ pub struct Operator {
     pub ready: i32,
     /// What its process is started with.
     arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
 }
 
 impl Operator {
-    /// The value of a flag that is written `--name=value`.
+    /// The value of a flag: as `--name=value` or `--name value`, or else from the variable that stands for it. One without a
+    /// value is true.
     pub fn flag(&self, name: &str) -> Option<&str> {
-        self.arguments.iter().find_map(|argument| argument.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='))
+        let mut arguments = self.arguments.iter().map(String::as_str).peekable();
+        while let Some(argument) = arguments.next() {
+            match argument.strip_prefix("--").and_then(|argument| argument.strip_prefix(name)) {
+                Some("") => return Some(arguments.next_if(|next| !next.starts_with('-')).unwrap_or("true")),
+                Some(rest) if rest.starts_with('=') => return Some(&rest[1..]),
+                Some(_) | None => {}
+            }
+        }
+        let variable = format!("OKR_OPERATOR_{}", name.replace('-', "_").to_uppercase());
+        self.environment.get(&variable).map(String::as_str)
     }
 
     /// Whether it works only while it holds a Lease.
     pub fn elects(&self) -> bool {
-        self.flag("leader-election").map_or_else(
-            || self.arguments.iter().any(|argument| argument == "--leader-election"),
-            |value| value == "true",
-        )
+        self.flag("leader-election") == Some("true")
     }
 
-    /// Whether it works in this namespace.
-    pub fn works_in(&self, namespace: &str) -> bool {
-        self.flag("namespaces").is_none_or(|names| names.split(',').any(|name| name == namespace))
+    /// The namespaces that it works in; None for all.
+    pub fn namespaces(&self) -> Option<Vec<&str>> {
+        self.flag("namespaces").map(|names| names.split(',').collect())
     }
 }
 
@@ -84,6 +94,8 @@ fn operator(deployment: Deployment) -> Operator {
     let container = pod.as_ref().and_then(|pod| pod.containers.first());
     let words = |container: &Container| [container.command.clone(), container.args.clone()];
     let arguments = container.map(words).into_iter().flatten().flatten().flatten().collect();
+    let variables = container.and_then(|container| container.env.as_ref()).into_iter().flatten();
+    let environment = variables.filter_map(|variable| Some((variable.name.clone(), variable.value.clone()?))).collect();
     Operator {
         namespace: metadata.namespace.unwrap_or_default(),
         name: metadata.name.unwrap_or_default(),
@@ -91,6 +103,43 @@ fn operator(deployment: Deployment) -> Operator {
         version: metadata.labels.and_then(|labels| labels.get("app.kubernetes.io/version").cloned()),
         wanted,
         arguments,
+        environment,
         ready: status.and_then(|status| status.ready_replicas).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn flags_are_read_as_the_operator_reads_them() {
+        let of = |container: serde_json::Value| {
+            operator(
+                serde_json::from_value(
+                    json!({"spec": {"selector": {}, "template": {"spec": {"containers": [container]}}}}),
+                )
+                .unwrap(),
+            )
+        };
+        for container in [
+            json!({"args": ["run", "--leader-election", "--namespaces=sales,finance"]}),
+            json!({"command": ["okr-operator", "run"], "args": ["--namespaces", "sales,finance", "--leader-election=true"]}),
+            json!({"env": [
+                {"name": "OKR_OPERATOR_NAMESPACES", "value": "sales,finance"},
+                {"name": "OKR_OPERATOR_LEADER_ELECTION", "value": "true"},
+                {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            ]}),
+        ] {
+            let operator = of(container.clone());
+            assert_eq!(operator.namespaces(), Some(vec!["sales", "finance"]), "{container}");
+            assert!(operator.elects(), "{container}");
+            assert_eq!(operator.flag("lease-name"), None, "{container}");
+        }
+        let operator = of(json!({"args": ["run", "--leader-election=false", "--lease-name=okrs"]}));
+        assert!(operator.namespaces().is_none() && !operator.elects());
+        assert_eq!(operator.flag("lease-name"), Some("okrs"));
     }
 }
