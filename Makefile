@@ -11,6 +11,7 @@ demo-down:
 # Every test, against a real API server and a real BigQuery server of its own.
 test:
 	dev/browser
+	dev/launch tools
 	cargo test --no-run
 	dev/launch run .cache/run/test -- cargo test --quiet
 
@@ -33,7 +34,9 @@ bench:
 
 # What Flux's and Argo CD's own programs say of our objects. They take long to build: not a part of make test.
 gitops:
-	dev/gitops
+	dev/launch tools kustomize-controller kstatus argolua schemas
+	cargo test --test gitops --no-run
+	dev/launch run .cache/run/gitops -- cargo test --quiet --test gitops
 
 lint:
 	cargo fmt --check

@@ -161,6 +161,18 @@ async fn the_life_of_an_installation() {
     let of_dailies = asked.iter().filter(|request| request.body["query"].as_str().is_some_and(daily)).count();
     assert_eq!(of_dailies, 0, "a key result that is due once a day was asked again");
 
+    progress("narrowed to one namespace it works, and helm test says so");
+    let narrow = format!("--set=scope=Namespaces,watchNamespaces={{{TENANT}}}");
+    world.helm(&["upgrade", RELEASE, chart, "--wait", "--timeout=2m"], &[&narrow]);
+    world.leader().await;
+    world.stub.forget();
+    until("the pulses go on", || async { (world.stub.count("jobs.query") >= world::PULSES).then_some(()) }).await;
+    let tested = world.helm(&["test", RELEASE, "--logs"], &[]);
+    let rights = format!(
+        "✔ rights of {HOME}/{RELEASE}: it may read the three kinds, write their status and tell events in {TENANT}"
+    );
+    assert!(tested.contains(&rights), "{tested}");
+
     progress("removed with its definitions: nothing hangs");
     world.helm(&["uninstall", RELEASE, "--wait", "--timeout=1m"], &[]);
     let removed = Instant::now();

@@ -193,14 +193,17 @@ impl Drop for Fleet<'_> {
     }
 }
 
-/// Flux's definitions, from the modules that its program was built from.
+/// Flux's definitions, from the modules that its program is built from.
 async fn install_crds() {
-    let crds = std::env::var("OKR_FLUX_CRDS").expect("the folder of Flux's definitions: run `make gitops`");
-    let apply = ["apply", "--server-side", "--force-conflicts", "-f", &crds];
-    let output = Command::new("kubectl").args(apply).output().unwrap();
+    let schemas = std::env::var("OKR_SCHEMAS").expect("schemas that dev/launch fetched: run `make gitops`");
+    let files = std::fs::read_dir(schemas).unwrap().map(|entry| entry.unwrap().path());
+    let of_flux = files.filter(|file| file.to_str().unwrap().contains(".toolkit.fluxcd.io_"));
+    let arguments: Vec<String> = of_flux.map(|file| format!("--filename={}", file.display())).collect();
+    let apply = ["apply", "--server-side", "--force-conflicts"];
+    let output = Command::new("kubectl").args(apply).args(&arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let wait = ["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds];
-    let output = Command::new("kubectl").args(wait).output().unwrap();
+    let wait = ["wait", "--for=condition=Established", "--timeout=60s"];
+    let output = Command::new("kubectl").args(wait).args(&arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }
 
