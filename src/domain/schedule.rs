@@ -252,7 +252,8 @@ impl Planning<'_> {
             Some(_) | None => None,
         };
         match retry {
-            Some(retry) if retry < slot => (retry, Why::Retry),
+            // Once its slot has come it is due like any other: retries wait behind all that is.
+            Some(retry) if retry < slot && self.now < slot => (retry, Why::Retry),
             _ => (slot, Why::Slot),
         }
     }

@@ -123,6 +123,10 @@ enum End {
         reason: String,
         message: String,
     },
+    /// BigQuery was away or slow, say, and is asked again soon; the value is that of before.
+    FailedForNow {
+        value: Option<String>,
+    },
     /// It is not asked as long as this lasts.
     AtRest {
         reason: String,
@@ -135,7 +139,7 @@ impl End {
     fn verdict(&self) -> Verdict {
         match self {
             End::Asked | End::Synced { .. } => Verdict::Fine,
-            End::Failed { .. } | End::AtRest { .. } => Verdict::Findings,
+            End::Failed { .. } | End::FailedForNow { .. } | End::AtRest { .. } => Verdict::Findings,
             End::NotInTime => Verdict::CouldNotCheck,
         }
     }
@@ -150,6 +154,13 @@ impl End {
                 format!("synced: {}{}", paint::plain(&value), status.unwrap_or_default())
             }
             End::Failed { reason, message } => format!("failed: {reason}: {}", paint::plain(message)),
+            End::FailedForNow { value } => {
+                let value = value.as_deref().map(words::number).unwrap_or_else(|| "none".to_owned());
+                format!(
+                    "failed for now: BigQuery gave no answer, the value of before stays ({}); it is tried again in some minutes",
+                    paint::plain(&value)
+                )
+            }
             End::AtRest { reason, message } => format!("at rest: {reason}: {}", paint::plain(message)),
             End::NotInTime => {
                 "not synced in time: the operator may be away (kubectl okr doctor), or its queue long".to_owned()
@@ -207,15 +218,20 @@ async fn refresh<K: Refreshed>(
     }
 }
 
-/// None while the request is not served yet.
+/// None while the request is not served yet. What sends nothing echoes at once, so what is said before the echo is of an
+/// earlier time.
 fn end(status: &MeasuredStatus, token: &str) -> Option<End> {
+    if status.last_handled_refresh.as_deref() != Some(token) {
+        return None;
+    }
     let Condition { status: truth, reason, message, .. } =
         status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
-    if sends_nothing(reason) {
-        return Some(End::AtRest { reason: reason.clone(), message: message.clone() });
-    }
-    (status.last_handled_refresh.as_deref() == Some(token)).then(|| match truth.as_str() {
-        "True" => End::Synced { value: status.value.clone(), okr_status: status.okr_status },
-        _ => End::Failed { reason: reason.clone(), message: message.clone() },
+    let (reason, message) = (reason.clone(), message.clone());
+    Some(match (truth.as_str(), status.consecutive_failures.unwrap_or_default()) {
+        _ if sends_nothing(&reason) => End::AtRest { reason, message },
+        ("True", 0) => End::Synced { value: status.value.clone(), okr_status: status.okr_status },
+        // Ready holds until the third failure in a row that may pass by itself.
+        ("True", _) => End::FailedForNow { value: status.value.clone() },
+        _ => End::Failed { reason, message },
     })
 }

@@ -297,6 +297,19 @@ fn passing_failures_are_retried_soon_within_a_fifth() {
 }
 
 #[test]
+fn a_retry_that_had_to_wait_is_due_once_its_slot_comes() {
+    let mut world = World::synced(json!({}), "1");
+    world.now = slot_after(world.now);
+    world.fails(Reason::Timeout);
+    let slot = slot_after(world.now);
+    world.now = slot - seconds(1);
+    let (at, why, _) = attempt(&world);
+    assert!(at < world.now && why == Why::Retry, "{at} {why:?}");
+    world.now = slot + minutes(20);
+    assert_eq!(attempt(&world), (slot, Why::Slot, How::Query));
+}
+
+#[test]
 fn what_failed_together_is_not_retried_together() {
     let mut waits: Vec<i64> = (0..100)
         .map(|n| {

@@ -41,6 +41,12 @@ async fn a_refresh_waits_and_its_exit_code_says_what_came_of_it() {
     let run = okr(&sandbox, &["refresh", "manual", "--wait"]).await;
     assert!(run.code == 1 && run.out.starts_with("okrkeyresult/manual at rest: Manual"), "{}", run.out);
 
+    // Ready holds meanwhile, with the value of before.
+    stub.otherwise(Reply::error(503, "backendError", "Error encountered during execution"));
+    let run = okr(&sandbox, &["refresh", "good", "--wait"]).await;
+    assert!(run.code == 1 && run.out.contains("failed for now"), "{}", run.out);
+    assert!(run.out.contains("the value of before stays (4,200)"), "{}", run.out);
+
     stub.otherwise(Reply::error(404, "notFound", "Not found: Table demo:sales.leeds"));
     let run = okr(&sandbox, &["refresh", "good", "--wait"]).await;
     assert!(run.code == 1 && run.out.contains("failed: TableNotFound"), "{}", run.out);
