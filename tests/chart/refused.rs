@@ -55,6 +55,25 @@ fn contradictions_are_refused() {
     check_refused(&["secrets=null"], &["missing property 'secrets'"]);
 }
 
+/// Null takes a default away: what is left would be a setting that nobody wrote, such as a threshold of 0.
+#[test]
+fn no_default_can_be_taken_away() {
+    let schema: Value = serde_json::from_str(&read("charts/okr-operator/values.schema.json")).unwrap();
+    let mut keys = BTreeSet::new();
+    leaves(&schema, "", &mut keys);
+    // Not set at first; null is a value of user's; and whoever wants no limit takes it away so.
+    keys.retain(|path| !matches!(path.as_str(), ".global" | ".enabled" | ".user") && !path.starts_with(".resources."));
+    assert!(keys.len() > 50, "{keys:?}");
+    for path in keys {
+        let (_, key) = path.rsplit_once('.').unwrap();
+        check_refused(&[&format!("{}=null", &path[1..])], &[&format!("missing property '{key}'")]);
+    }
+    for path in ["resources.limits", "user"] {
+        let setting = format!("{path}=null");
+        render(&["--set-json", &setting]).unwrap_or_else(|said| panic!("{setting}: {said}"));
+    }
+}
+
 #[test]
 fn thresholds_that_cannot_be_are_refused() {
     check_refused(&["thresholds.behind=-5"], &["/thresholds/behind", "minimum"]);
@@ -65,9 +84,13 @@ fn thresholds_that_cannot_be_are_refused() {
 
 #[test]
 fn what_fits_is_taken() {
-    for setting in
-        [r#"thresholds.behind="2.5""#, "thresholds.atRisk=1000000", r#"global={"x":1}"#, "resources.limits.cpu=1"]
-    {
+    for setting in [
+        r#"thresholds.behind="2.5""#,
+        "thresholds.atRisk=1000000",
+        r#"global={"x":1}"#,
+        "enabled=true",
+        "resources.limits.cpu=1",
+    ] {
         render(&["--set-json", setting]).unwrap_or_else(|said| panic!("{setting}: {said}"));
     }
 }
@@ -92,8 +115,8 @@ fn the_schema_knows_the_keys_of_the_values_and_no_others() {
     keys(&values, &schema, "", &mut there);
     let mut known = BTreeSet::new();
     leaves(&schema, "", &mut known);
-    // Helm gives the first to a chart that is part of another; the other is for who needs it, and has no default.
-    known.retain(|path| path != ".global" && path != ".resources.claims");
+    // Helm gives the first two to a chart that is part of another; the other is for who needs it, and has no default.
+    known.retain(|path| path != ".global" && path != ".enabled" && path != ".resources.claims");
     assert_eq!(there, known);
 }
 

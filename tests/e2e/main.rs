@@ -281,6 +281,8 @@ async fn secrets_stay_secret(world: &World) {
     })
     .await;
     assert_is_clean(&kubectl(&["-n", TENANT, "get", "events", "-o", "json"], ""));
+    // While the pod is there that read it.
+    assert_is_clean(&logs());
     // With it pulses would have to choose between two connections when they are made anew.
     kubectl(&["-n", TENANT, "delete", "bqc/by-key", "secret/reader"], "");
     assert!(world.api::<Secret>(TENANT).get_opt("reader").await.unwrap().is_none());
