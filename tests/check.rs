@@ -114,6 +114,14 @@ fn files_that_are_no_manifests_get_a_sentence_and_an_exit_code() {
     check_file("prose.yaml", b"This is a text.\n", 2, "is no manifest");
     check_file("values.yaml", b"replicas: 3\n", 2, "apiVersion and kind are missing");
     check_file("template.yaml", b"kind: OkrKeyResult\nmetadata:\n  name: {{ .Values.x }}\n", 2, "render it first");
+    let templates = "a: {{ .x }}\n---\n{{- if .y }}\nb: 1\n---\n".to_owned() + GOOD;
+    check_file("mixed.yaml", templates.as_bytes(), 2, "1 object checked");
+    // What a chart that is rendered has for Prometheus.
+    let alert = "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nspec:\n  text: |\n    {{ $labels.x }}: {{ $value }}\n---\n".to_owned() + GOOD;
+    check_file("alert.yaml", alert.as_bytes(), 0, "1 object checked, 0 findings; left alone: 1 PrometheusRule");
+    let generated = GOOD.replace("{name: good}", "{generateName: good-}");
+    let twice = format!("{generated}---\n{generated}");
+    check_file("generated.yaml", twice.as_bytes(), 0, "2 objects checked, 0 findings");
     check_file("broken.yaml", b"a: [1, 2\nb: }\n", 1, "this is no YAML");
     check_file(
         "other.yaml",
@@ -356,4 +364,12 @@ async fn without_credentials_it_says_how_to_get_some() {
     let (code, out, aside) = run_with(&stub, &["SELECT 7"], &["--run", "--project=p"]).await;
     assert_eq!(code, 2, "{out}{aside}");
     assert!(out.contains("run gcloud auth application-default login, or give --credentials=FILE"), "{out}");
+}
+
+/// As a step of CI leaves it that had no credentials to give.
+#[test]
+fn an_empty_variable_for_credentials_is_none() {
+    let output = kubectl_okr(&["-f", "examples/"]).env("GOOGLE_APPLICATION_CREDENTIALS", "").output().unwrap();
+    let (code, _, aside) = said(output);
+    assert_eq!(code, 0, "{aside}");
 }

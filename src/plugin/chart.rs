@@ -52,7 +52,10 @@ pub async fn run(
         let row = &detail.row;
         let unit = row.unit.as_deref().map(|unit| format!(", in {unit}")).unwrap_or_default();
         let status = paint.styled(paint::of_status(row.okr_status), words::status(row.okr_status));
-        output.text(&format!("{}{} - {status}\n", paint::plain(&row.title), paint::plain(&unit)));
+        let title = format!("{}{}", paint::plain(&row.title), paint::plain(&unit));
+        let spare = paint.width.map(|width| width.saturating_sub(words::status(row.okr_status).len() + " - ".len()));
+        let title = spare.map_or_else(|| title.clone(), |spare| paint::cut(&title, spare));
+        output.text(&format!("{title} - {status}\n"));
         match detail.more.as_ref().and_then(|more| more.chart.as_ref()) {
             Some(chart) => output.text(&draw(chart, row.okr_status, paint, size)),
             None => output.text("There is no history yet.\n"),
@@ -125,12 +128,14 @@ pub fn draw(chart: &Chart, okr_status: OkrStatus, paint: Paint, size: Size) -> S
     text.push_str(&format!("{}\n", paint.styled(paint::DIM, &axis)));
     let between = width.saturating_sub(dates[0].len() + dates[1].len()).max(1);
     text.push_str(&format!("{}  {}{}{}\n", " ".repeat(margin), dates[0], " ".repeat(between), dates[1]));
-    text.push_str(&format!("{}  {}\n", " ".repeat(margin), paint.styled(paint::DIM, &legend(&plot.marks))));
+    for line in legend(&plot.marks, width) {
+        text.push_str(&format!("{}  {}\n", " ".repeat(margin), paint.styled(paint::DIM, &line)));
+    }
     text
 }
 
-/// What is on the plot, and only that.
-fn legend(marks: &[Vec<Mark>]) -> String {
+/// What is on the plot, and only that, in lines of at most `width`.
+fn legend(marks: &[Vec<Mark>], width: usize) -> Vec<String> {
     let has = |mark: Mark| marks.iter().flatten().any(|other| *other == mark);
     let names = [
         (Mark::Point, "read"),
@@ -140,7 +145,13 @@ fn legend(marks: &[Vec<Mark>]) -> String {
         (Mark::Now, "now"),
     ];
     let shown = names.into_iter().filter(|(mark, _)| has(*mark)).map(|(mark, name)| format!("{} {name}", mark.sign()));
-    shown.collect::<Vec<_>>().join("   ")
+    shown.fold(Vec::new(), |mut lines: Vec<String>, name| {
+        match lines.last_mut() {
+            Some(line) if paint::width(line) + 3 + paint::width(&name) <= width => line.push_str(&format!("   {name}")),
+            Some(_) | None => lines.push(name),
+        }
+        lines
+    })
 }
 
 struct Plot<'a> {

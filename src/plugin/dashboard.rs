@@ -22,25 +22,37 @@ pub struct DashboardArguments {
     /// The port of this machine. Default: any that is free.
     #[arg(long, default_value_t = 0)]
     pub port: u16,
-    /// The dashboard's port in the pod.
-    #[arg(long, default_value_t = 8081)]
-    pub remote_port: u16,
+    /// The dashboard's port in the pod. Default: what the operator is told, or else 8081.
+    #[arg(long)]
+    pub remote_port: Option<u16>,
     /// Only prints the address.
     #[arg(long)]
     pub no_open: bool,
 }
+
+/// That of `--dashboard-address`, where nothing else is said.
+const USUAL_PORT: u16 = 8081;
 
 pub async fn run(
     arguments: &DashboardArguments,
     target: &Target,
     Session { cluster, output, .. }: Session<'_>,
 ) -> Result<Verdict, ClusterError> {
-    let Some(Operator { namespace, name, .. }) =
-        operator::find(&cluster, arguments.operator_namespace.as_deref()).await?.into_iter().next()
+    let Some(operator) = operator::find(&cluster, arguments.operator_namespace.as_deref()).await?.into_iter().next()
     else {
         output.note(&format!("kubectl okr: {}", operator::NOT_FOUND));
         return Ok(Verdict::CouldNotCheck);
     };
+    let served_at = operator.flag("dashboard-address");
+    let Operator { namespace, name, .. } = &operator;
+    if served_at == Some("off") {
+        output.note(&format!(
+            "kubectl okr: {namespace}/{name} serves no dashboard, as its --dashboard-address is off: with the chart, set dashboard.enabled=true"
+        ));
+        return Ok(Verdict::CouldNotCheck);
+    }
+    let remote_port =
+        arguments.remote_port.or_else(|| served_at?.rsplit_once(':')?.1.parse().ok()).unwrap_or(USUAL_PORT);
     let mut command = Command::new("kubectl");
     if let Some(context) = &target.context {
         command.arg("--context").arg(context);
@@ -49,10 +61,10 @@ pub async fn run(
         command.arg("--kubeconfig").arg(kubeconfig);
     }
     let ports = match arguments.port {
-        0 => format!(":{}", arguments.remote_port),
-        port => format!("{port}:{}", arguments.remote_port),
+        0 => format!(":{remote_port}"),
+        port => format!("{port}:{remote_port}"),
     };
-    command.args(["port-forward", "--address", "127.0.0.1", "-n", &namespace, &format!("deployment/{name}"), &ports]);
+    command.args(["port-forward", "--address", "127.0.0.1", "-n", namespace, &format!("deployment/{name}"), &ports]);
     let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
         Ok(child) => child,
         Err(error) => {

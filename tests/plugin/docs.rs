@@ -1,6 +1,6 @@
 //! docs/kubectl-okr.md says what the program's own help says, and completion completes.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use clap::CommandFactory;
 use okr_operator::plugin::Arguments;
@@ -85,4 +85,16 @@ fn completion_speaks_kubectls_language() {
         let run: Run = program().args(["completion", shell]).output().unwrap().into();
         assert!(run.code == 0 && run.out.contains("okr"), "{shell}: {}", run.err);
     }
+}
+
+#[test]
+fn kubectl_finds_it_as_a_plugin() {
+    let folder = Path::new(env!("CARGO_BIN_EXE_kubectl-okr")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let kubectl =
+        |arguments: &[&str]| Run::from(Command::new("kubectl").args(arguments).env("PATH", &path).output().unwrap());
+    let listed = kubectl(&["plugin", "list"]);
+    assert!(listed.out.contains("/kubectl-okr\n"), "{} {}", listed.out, listed.err);
+    let version = kubectl(&["okr", "--version"]);
+    assert!(version.code == 0 && version.out.contains(env!("CARGO_PKG_VERSION")), "{} {}", version.out, version.err);
 }

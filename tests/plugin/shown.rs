@@ -58,9 +58,11 @@ async fn a_list_fits_its_terminal_and_is_painted_when_asked() {
         assert!(run.out.contains("lead") && run.out.contains("Behind"), "{width}:\n{}", run.out);
     }
     let run = okr(&sandbox, &["chart", "leads", "--width", "20"]).await;
-    let [.., axis, dates, _] = run.out.lines().collect::<Vec<_>>()[..] else { panic!("{}", run.out) };
-    assert!(axis.chars().count() <= 20 && dates.chars().count() <= 20, "{}", run.out);
+    assert!(run.out.lines().all(|line| line.chars().count() <= 20), "{}", run.out);
+    let axis = run.out.lines().position(|line| line.contains('└')).unwrap_or_else(|| panic!("{}", run.out));
+    let dates = run.out.lines().nth(axis + 1).unwrap();
     assert_eq!(dates.split_whitespace().count(), 2, "{}", run.out);
+    assert!(run.out.contains("● read") && run.out.contains("┊ now"), "{}", run.out);
     let run = okr(&sandbox, &["list", "--color", "always"]).await;
     assert!(run.out.contains("\u{1b}[38;5;208mBehind"), "orange is Behind: {}", run.out);
 }

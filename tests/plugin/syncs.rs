@@ -182,4 +182,10 @@ async fn the_dashboard_is_reached_through_kubectl() {
     let asked = format!("port-forward --address 127.0.0.1 -n {namespace} deployment/okrs :8081");
     assert!(run.err.contains(&asked), "{}", run.err);
     assert!(run.out.contains("is at http://127.0.0.1:40123/ until"), "{}", run.out);
+
+    let container = json!([{"name": "operator", "image": "none", "args": ["run", "--dashboard-address=off"]}]);
+    let patch = json!({"spec": {"template": {"spec": {"containers": container}}}});
+    sandbox.api::<Deployment>().patch("okrs", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    let run = okr(&sandbox, &["dashboard", "--no-open", "--operator-namespace", &namespace]).await;
+    assert!(run.code == 2 && run.err.contains("serves no dashboard"), "{}", run.err);
 }

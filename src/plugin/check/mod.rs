@@ -192,11 +192,7 @@ impl Checker {
 
     /// Checks the documents of a file, each for itself.
     pub fn read(&mut self, file: &str, text: &str) {
-        if let Some(line) = source::template_line(text) {
-            let why =
-                "is a template: render it first (helm template ... | kubectl okr check -f -), and check what comes out";
-            return self.report.unchecked.push(format!("{file}:{line} {why}"));
-        }
+        let mut is_template = false;
         for part in source::parts(text) {
             if let Some((behind, place)) = part.behind_separator {
                 let message = format!("kubectl reads nothing behind --- on its line: write {behind:?} on the next");
@@ -214,6 +210,14 @@ impl Checker {
                             format!("{key} is given twice, and kubectl takes the last: remove one of the two");
                         self.say(file, &object, Problem::new("", place, message), By::Check);
                     }
+                }
+                // What is YAML with its braces is none, such as an alert's text. One word for all of a file's is enough.
+                Err(_) if source::template_line(part.text).is_some() => {
+                    if let Some(line) = source::template_line(text).filter(|_| !is_template) {
+                        let why = "is a template: render it first (helm template ... | kubectl okr check -f -), and check what comes out";
+                        self.report.unchecked.push(format!("{file}:{line} {why}"));
+                    }
+                    is_template = true;
                 }
                 Err(unreadable) => {
                     let message = syntax(part.text, part.lines_before, &unreadable);
@@ -241,7 +245,9 @@ impl Checker {
     fn compare(&mut self) {
         let mut first: HashMap<(&str, &str, &str), &Manifest> = HashMap::new();
         let mut said = Vec::new();
-        for manifest in self.manifests.iter().filter(|manifest| !manifest.name.is_empty()) {
+        // Of one generateName each object is another.
+        let is_named = |manifest: &&Manifest| manifest.root.at("metadata.name").is_some() && !manifest.name.is_empty();
+        for manifest in self.manifests.iter().filter(is_named) {
             let key = (manifest.kind.as_str(), manifest.namespace.as_str(), manifest.name.as_str());
             if let Some(earlier) = first.insert(key, manifest) {
                 let (file, line) = (&earlier.file, earlier.root.place.line);

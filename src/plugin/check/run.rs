@@ -2,7 +2,7 @@
 //!
 //! The same functions decide as in the operator; nothing is stored, and no cluster is asked.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -59,7 +59,7 @@ pub struct RunArguments {
     /// A service account's key, or the file that gcloud auth application-default login makes. Default: the Secret among
     /// the files that the connection names, then gcloud's own file.
     #[arg(long, env = "GOOGLE_APPLICATION_CREDENTIALS", hide_env_values = true, value_name = "FILE")]
-    pub credentials: Option<PathBuf>,
+    pub credentials: Option<OsString>,
 }
 
 /// What came of one object.
@@ -305,7 +305,9 @@ impl Runner<'_> {
         if let Credentials::None(NoCredentials {}) = connection.spec.credentials {
             return Ok(bigquery::Credentials::None);
         }
-        if let Some(file) = &self.arguments.credentials {
+        // An empty variable is none: steps that set it may have been left out.
+        let file = self.arguments.credentials.as_ref().filter(|file| !file.is_empty()).map(Path::new);
+        if let Some(file) = file {
             let bytes =
                 fs::read(file).map_err(|error| invalid(format!("{} cannot be read: {error}.", file.display())))?;
             return local(&bytes).map_err(|error| invalid(format!("{} is not usable: {error}.", file.display())));
