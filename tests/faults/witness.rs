@@ -19,7 +19,7 @@ use kube::{
     },
 };
 use okr_operator::{
-    api::{MeasuredStatus, OkrKeyResult, Time},
+    api::{MeasuredStatus, OkrKeyResult, OkrStatus, Time},
     domain::schedule::Slots,
 };
 use serde_json::Value;
@@ -32,8 +32,11 @@ use crate::{
         bigquery_stub::{Reply, Stub},
         cluster::{condition, truth},
     },
-    workload::{Book, Place, Touch},
+    workload::{Book, CHECKED_IN, Place, Rest, Touch},
 };
+
+/// What the numbers say: each value is far below what is expected of its target.
+const COMPUTED: OkrStatus = OkrStatus::AtRisk;
 
 /// Every interval is this long here.
 const INTERVAL: SignedDuration = SignedDuration::from_mins(1);
@@ -198,7 +201,7 @@ impl Witness {
         judged
     }
 
-    /// No slot from `start` to `end`, while nothing failed, without its query.
+    /// From `start` to `end`, while nothing failed: no slot without its query, and no query of what rests.
     pub fn judge_slots(&self, book: &Book, start: Timestamp, end: Timestamp) -> usize {
         let uids = self.uids_by_query();
         let wanted = book.wanted.lock().unwrap().clone();
@@ -206,8 +209,14 @@ impl Witness {
         let mut judged = 0;
         for (place, wanted) in wanted {
             let touched = touches.iter().any(|touch| touch.place == place && touch.done >= start);
-            let Some(uid) = uids.get(&wanted.sql).filter(|_| !wanted.suspended && !touched) else { continue };
+            let Some(uid) = uids.get(&wanted.sql).filter(|_| !touched) else { continue };
             let answers = self.record.warehouse.of(&wanted.sql);
+            if let Some(rest) = wanted.rest {
+                if let Some(answer) = answers.iter().find(|answer| answer.at >= start && answer.at <= end) {
+                    self.violate(format!("{place:?} ({uid}) was queried at {} while {rest:?}", answer.at));
+                }
+                continue;
+            }
             let slots = self::slots(uid);
             let mut slot = slots.after(start);
             while slot + LATEST < end {
@@ -235,9 +244,9 @@ impl Witness {
             let status = &seen.status;
             let observed = status.observed_generation == seen.queries.keys().max().copied();
             let ready = condition(&status.conditions, "Ready").map_or("undecided", |ready| &ready.reason);
-            let settled = match wanted.suspended {
-                true => ready == "Suspended",
-                false => {
+            let settled = match wanted.rest {
+                Some(rest) => ready == rest.reason(),
+                None => {
                     let answers = self.record.warehouse.of(&wanted.sql);
                     let current = |value: &String| {
                         answers.iter().any(|answer| answer.at >= since && answer.value.to_string() == *value)
@@ -247,12 +256,21 @@ impl Witness {
                         && status.value.as_ref().is_some_and(current)
                 }
             };
-            (!observed || !settled).then(|| {
+            let stands = status.okr_status.map_or("undecided", OkrStatus::name);
+            let should = match (wanted.rest, wanted.is_checked_in, &status.value) {
+                (Some(Rest::Postponed), _, _) => OkrStatus::Postponed,
+                (Some(Rest::Closed), _, _) => OkrStatus::Closed,
+                (_, true, _) => CHECKED_IN,
+                (_, false, None) => OkrStatus::NotStarted,
+                (_, false, Some(_)) => COMPUTED,
+            };
+            let stands_so = stands == should.name();
+            (!observed || !settled || !stands_so).then(|| {
                 let value = status.value.as_deref().unwrap_or("none");
                 let message = condition(&status.conditions, "Ready").map_or("", |ready| &ready.message);
                 let next = status.next_sync_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
                 format!(
-                    "{place:?} observed {observed}, {ready}, value {value}, failures {:?}, next {next}: {message}",
+                    "{place:?} observed {observed}, {ready}, {stands}, value {value}, failures {:?}, next {next}: {message}",
                     status.consecutive_failures
                 )
             })

@@ -1,4 +1,4 @@
-//! What people do to key results while things fail: create, change, delete, make anew, rename, suspend, refresh.
+//! What people do to key results while things fail: create, change, delete, make anew, rename, rest, check in, refresh.
 //!
 //! It goes to the API server itself, not through a proxy, and does each thing until it is done. Every query text is
 //! unique to one version of one key result, so that whatever is seen later can be traced to it.
@@ -17,7 +17,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use okr_operator::{
-    api::{BigQueryConnection, OkrKeyResult, OkrObjective},
+    api::{BigQueryConnection, Lifecycle, OkrKeyResult, OkrObjective, OkrStatus},
     domain::{
         number::{self, Exact},
         progress,
@@ -42,8 +42,42 @@ pub type Place = (String, String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     pub sql: String,
-    pub suspended: bool,
+    /// Why nothing is sent, if it is not.
+    pub rest: Option<Rest>,
+    /// Whether a person says how it stands, against the numbers.
+    pub is_checked_in: bool,
     target: u64,
+}
+
+/// What a check-in says: no number here does, as each value is far below its target.
+pub const CHECKED_IN: OkrStatus = OkrStatus::OnTrack;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    Suspended,
+    Postponed,
+    Closed,
+}
+
+impl Rest {
+    const ALL: [Self; 3] = [Self::Suspended, Self::Postponed, Self::Closed];
+
+    /// That of Ready meanwhile.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Suspended => "Suspended",
+            Self::Postponed => "Postponed",
+            Self::Closed => "Closed",
+        }
+    }
+
+    fn lifecycle(self) -> &'static str {
+        match self {
+            Self::Suspended => "Active",
+            Self::Postponed => "Postponed",
+            Self::Closed => "Closed",
+        }
+    }
 }
 
 /// One thing done to a key result.
@@ -124,8 +158,12 @@ impl Workload {
                 let sql = self.new_sql(&place);
                 self.change(place, |wanted| wanted.sql = sql).await;
             }
-            60..75 => self.change(place, |wanted| wanted.target += 1).await,
-            75..83 => self.change(place, |wanted| wanted.suspended = !wanted.suspended).await,
+            60..68 => self.change(place, |wanted| wanted.target += 1).await,
+            68..75 => self.change(place, |wanted| wanted.is_checked_in = !wanted.is_checked_in).await,
+            75..83 => {
+                let rest = *self.dice.one_of(&Rest::ALL);
+                self.change(place, |wanted| wanted.rest = wanted.rest.is_none().then_some(rest)).await;
+            }
             83..90 => {
                 self.delete(place.clone()).await;
                 self.create(place).await;
@@ -170,17 +208,20 @@ impl Workload {
                 let value = number::parse(key_result.status.as_ref()?.value.as_ref()?)?;
                 progress::progress(&key_result.spec.measure, &value).map(|progress| number::clamp_percent(&progress))
             };
-            let sum: Exact = key_results.iter().filter_map(progress).sum();
-            let mean = number::two_places(&(sum / number::integer(key_results.len().try_into().unwrap())));
+            let counts = |key_result: &OkrKeyResult| key_result.spec.lifecycle != Some(Lifecycle::Postponed);
+            let sum: Exact = key_results.iter().filter(|key_result| counts(key_result)).filter_map(progress).sum();
+            let counting = key_results.iter().filter(|key_result| counts(key_result)).count();
+            let mean = (counting > 0)
+                .then(|| number::two_places(&(sum / number::integer(counting.try_into().unwrap()))));
             let stands = |key_result: &OkrKeyResult| {
                 (key_result.name_any(), key_result.status.as_ref().and_then(|status| status.okr_status))
             };
             let are: BTreeMap<_, _> = key_results.iter().map(stands).collect();
             let listed: BTreeMap<_, _> =
                 status.children.iter().map(|child| (child.name.clone(), child.okr_status)).collect();
-            if are != listed || status.measured.progress_percent.as_ref() != Some(&mean) {
+            if are != listed || status.measured.progress_percent != mean {
                 wrong.push(format!(
-                    "the objective of {namespace} has {:?} % of {listed:?}, and its key results come to {mean} % of {are:?}",
+                    "the objective of {namespace} has {:?} % of {listed:?}, and its key results come to {mean:?} % of {are:?}",
                     status.measured.progress_percent
                 ));
             }
@@ -195,7 +236,7 @@ impl Workload {
 
     async fn create(&mut self, place: Place) {
         let sql = self.new_sql(&place);
-        let wanted = Wanted { sql, suspended: false, target: 1_000_000 };
+        let wanted = Wanted { sql, rest: None, is_checked_in: false, target: 1_000_000 };
         self.put(place, wanted).await;
     }
 
@@ -210,14 +251,21 @@ impl Workload {
             "faults-a" => json!({"name": "warehouse"}),
             _ => json!({"name": "lake", "namespace": NAMESPACES[1]}),
         };
-        let key_result = json!({
+        let lifecycle = wanted.rest.map_or("Active", Rest::lifecycle);
+        let check_in = wanted
+            .is_checked_in
+            .then(|| json!({"okrStatus": CHECKED_IN, "note": "An order comes in", "until": period()["endDate"]}));
+        let mut key_result = json!({
             "apiVersion": "okr-operator.dev/v1alpha1", "kind": "OkrKeyResult", "metadata": {"name": place.1},
             "spec": {
                 "objectiveRef": {"name": OBJECTIVE},
                 "measure": {"reach": {"target": wanted.target}}, "period": period(), "interval": "1m",
-                "suspend": wanted.suspended, "bigQuery": {"connectionRef": reference, "query": wanted.sql},
+                "suspend": wanted.rest == Some(Rest::Suspended), "lifecycle": lifecycle, "bigQuery": {"connectionRef": reference, "query": wanted.sql},
             },
         });
+        if let Some(check_in) = check_in {
+            key_result["spec"]["override"] = check_in;
+        }
         let began = now();
         let api = self.key_results_in(&place.0);
         put(&api, &place.1, &key_result).await;
