@@ -82,10 +82,10 @@ async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::default());
     let client = ClientBuilder::try_from(config).map_err(NoClient::from)?;
     let client = client.with_layer(&CountCalls(Arc::clone(&metrics))).build();
-    refuse_too_old(&client).await?;
-
+    // Before anything that takes time: a signal that nobody expects ends the process out of order.
     let signals = Signals::default();
     stop_on_signals(&signals.shutdown)?;
+    refuse_too_old(&client).await?;
     let surface = http::router(Surface { metrics: Arc::clone(&metrics), signals: signals.clone() });
     let (address, serve) = http::listen(arguments.metrics_address, "--metrics-address", surface).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "okr-operator runs");

@@ -706,7 +706,12 @@ mod slow {
 
     #[tokio::test]
     async fn an_answer_that_comes_after_the_cancellation_is_dropped() {
-        for reply in [Reply::number("INT64", "42"), Reply::error(400, "invalidQuery", "Syntax error")] {
+        // What it read is told all the same, for the day's budget.
+        let replies = [
+            (Reply::number("INT64", "42").bytes(7), Some(7)),
+            (Reply::error(400, "invalidQuery", "Syntax error"), None),
+        ];
+        for (reply, read) in replies {
             let stub = Stub::start().await;
             stub.on("Q", reply.delay(Duration::from_millis(300)));
             let client = client(&stub);
@@ -716,7 +721,9 @@ mod slow {
                 stub.until("jobs.query", 1).await;
                 cancel.cancel();
             });
-            assert_eq!(kind(outcome), ErrorKind::Cancelled);
+            let error = outcome.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Cancelled);
+            assert_eq!(error.job.map(|job| job.bytes_processed), read);
             assert_eq!(stub.requests().len(), 1);
         }
     }

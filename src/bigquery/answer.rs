@@ -157,16 +157,26 @@ impl DryRunAnswer {
 impl QueryAnswer {
     /// Judges the schema too: a routine run had no dry run before it, and a table may have changed since.
     pub(super) fn judge(self, duration: Duration) -> Result<Answer, Error> {
-        let job = Job {
-            job_id: self.job_reference.job_id,
-            location: self.job_reference.location.or(self.location),
-            bytes_processed: self.total_bytes_processed,
-            cache_hit: self.cache_hit,
-            duration,
-        };
+        let job = self.job(duration);
         match number(self.statement_type.as_deref(), self.schema, self.total_rows, self.rows) {
             Ok((kind, value)) => Ok(Answer { value, kind, job }),
             Err(error) => Err(Error { job: Some(Box::new(job)), ..error }),
+        }
+    }
+
+    /// What is left of it where the query was given up while it ran.
+    pub(super) fn unwanted(&self, duration: Duration) -> Error {
+        Error { job: Some(Box::new(self.job(duration))), ..ErrorKind::Cancelled.into() }
+    }
+
+    fn job(&self, duration: Duration) -> Job {
+        let JobReference { job_id, location } = self.job_reference.clone();
+        Job {
+            job_id,
+            location: location.or_else(|| self.location.clone()),
+            bytes_processed: self.total_bytes_processed,
+            cache_hit: self.cache_hit,
+            duration,
         }
     }
 }

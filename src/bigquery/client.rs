@@ -142,12 +142,14 @@ impl Client {
         let answer = match self.start(query).await {
             Ok(answer) if !answer.job_complete => {
                 let deadline = started + query.timeout;
-                self.finish(&answer.job_reference, deadline, cancel).await
+                self.finish(&answer.job_reference, deadline, cancel).await?
             }
-            _ if cancel.is_cancelled() => Err(ErrorKind::Cancelled.into()),
-            answer => answer,
+            // Nobody wants the number, yet what was read for it is to be paid.
+            Ok(answer) if cancel.is_cancelled() => return Err(answer.unwanted(started.elapsed())),
+            Err(_) if cancel.is_cancelled() => return Err(ErrorKind::Cancelled.into()),
+            answer => answer?,
         };
-        answer?.judge(started.elapsed())
+        answer.judge(started.elapsed())
     }
 
     async fn start(&self, query: &Query<'_>) -> Result<QueryAnswer, Error> {

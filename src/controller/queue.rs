@@ -186,9 +186,17 @@ struct LaneState {
     starts: u64,
     /// The round that was served last, of each priority.
     served: BTreeMap<Priority, u64>,
-    /// The last round that each namespace has something in.
-    rounds: HashMap<(Priority, String), u64>,
+    /// Of each namespace that had something since the lane was last idle.
+    turns: HashMap<(Priority, String), Turns>,
     pace: Pace,
+}
+
+/// The turns of a namespace in one priority.
+#[derive(Debug, Default)]
+struct Turns {
+    /// The last round that it has, or had, something in.
+    last: u64,
+    waiting: usize,
 }
 
 impl LaneState {
@@ -207,10 +215,39 @@ impl LaneState {
 
     /// The place for something more of `namespace`: one for each namespace in each round.
     fn place(&mut self, priority: Priority, namespace: &str, sequence: u64) -> Order {
-        let served = self.served.get(&priority).copied().unwrap_or_default();
-        let round = self.rounds.entry((priority, namespace.to_owned())).or_default();
-        *round = served.max(*round + 1);
-        (priority, *round, sequence)
+        let served = self.served(priority);
+        let turns = self.turns.entry((priority, namespace.to_owned())).or_default();
+        turns.last = served.max(turns.last + 1);
+        (priority, turns.last, sequence)
+    }
+
+    fn served(&self, priority: Priority) -> u64 {
+        self.served.get(&priority).copied().unwrap_or_default()
+    }
+
+    fn put(&mut self, order: Order, key: Key) {
+        self.turns.entry((order.0, key.namespace.clone())).or_default().waiting += 1;
+        self.waiting.insert(order, key);
+    }
+
+    fn take(&mut self, order: &Order) -> Option<Key> {
+        let key = self.waiting.remove(order)?;
+        if let Some(turns) = self.turns.get_mut(&(order.0, key.namespace.clone())) {
+            turns.waiting -= 1;
+        }
+        Some(key)
+    }
+
+    /// Takes something out that is not wanted any more. A namespace with nothing left has its next turn in the next round, however
+    /// many it had asked for.
+    fn withdraw(&mut self, order: &Order) {
+        let Some(key) = self.take(order) else { return };
+        let served = self.served(order.0);
+        if let Some(turns) = self.turns.get_mut(&(order.0, key.namespace))
+            && turns.waiting == 0
+        {
+            turns.last = turns.last.min(served);
+        }
     }
 
     fn pop(&mut self) -> Option<Key> {
@@ -220,7 +257,7 @@ impl LaneState {
         let order @ (priority, round, _) = *first?.0;
         self.served.insert(priority, round);
         self.running += 1;
-        self.waiting.remove(&order)
+        self.take(&order)
     }
 }
 
@@ -422,7 +459,7 @@ impl State {
     fn put(&mut self, key: Key, place: Place, limit: Option<usize>) {
         let state = self.lanes.entry(place.lane.clone()).or_default();
         state.limit = limit;
-        state.waiting.insert(place.order, key.clone());
+        state.put(place.order, key.clone());
         self.waiting.insert(key, place);
     }
 
@@ -435,7 +472,7 @@ impl State {
     fn leave(&mut self, key: &Key) -> Option<Place> {
         let place = self.waiting.remove(key)?;
         if let Some(state) = self.lanes.get_mut(&place.lane) {
-            state.waiting.remove(&place.order);
+            state.withdraw(&place.order);
             self.drop_idle(&place.lane, Instant::now());
         }
         Some(place)
@@ -551,6 +588,23 @@ mod tests {
         let jobs: Vec<Job> = std::iter::from_fn(|| take(&queue)).collect();
         assert_eq!(names(&jobs), ["small-0", "large-1", "small-1", "large-2", "large-3", "large-4"]);
         drop(first);
+    }
+
+    #[test]
+    fn what_is_withdrawn_costs_its_namespace_no_turns() {
+        let queue = Arc::new(Queue::new(99));
+        for index in 0..50 {
+            queue.push(key_in("hasty", &format!("hasty-{index}")), lane("a"), Some(99), Priority::Due);
+        }
+        for index in 0..9 {
+            queue.push(key_in("calm", &format!("calm-{index}")), lane("a"), Some(99), Priority::Due);
+        }
+        let first = [take(&queue).unwrap(), take(&queue).unwrap()];
+        assert_eq!(names(&first), ["hasty-0", "calm-0"]);
+        (1..50).for_each(|index| queue.remove(&key_in("hasty", &format!("hasty-{index}"))));
+        queue.push(key_in("hasty", "late"), lane("a"), Some(99), Priority::Due);
+        let next = [take(&queue).unwrap(), take(&queue).unwrap()];
+        assert!(names(&next).contains(&"late"), "{:?}", names(&next));
     }
 
     #[test]

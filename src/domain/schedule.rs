@@ -217,7 +217,7 @@ impl Planning<'_> {
         let asked = self.last_asked.map_or(self.now, |last| after(last, ASKED_APART).max(self.now));
         // An attempt is always written with its Ready: without one it is none of ours, and nothing would wake for its slot.
         let decided = conditions::find(&status.conditions, conditions::READY).is_some();
-        let ours = |last: &Time| decided && last.0 <= after(self.now, CLOCKS_APART);
+        let ours = |last: &Time| decided && has_been(last, self.now);
         let Some(Time(last)) = status.last_sync_time.clone().filter(ours) else {
             return (self.first(through), Why::New);
         };
@@ -322,7 +322,8 @@ impl Planning<'_> {
     fn has_last_value(&self, fingerprint: Option<&str>) -> bool {
         let (measured, status) = (self.measured, self.measured.status);
         let Some(period) = measured.period else { return false };
-        let read_after_end = |time: &Time| calendar::day(time.0, self.zone) > period.end_date.0;
+        let read_after_end =
+            |time: &Time| has_been(time, self.now) && calendar::day(time.0, self.zone) > period.end_date.0;
         let same = |of: &Option<String>| fingerprint.is_none_or(|fingerprint| of.as_deref() == Some(fingerprint));
         self.period_is_over()
             && status.value.is_some()
@@ -344,6 +345,11 @@ pub fn fingerprint(measured: &Measured<'_>, source: &BigQuerySource, connection:
 pub fn interval(measured: &Measured<'_>, connection: Option<&BigQueryConnection>) -> Duration {
     let least = connection.map(|connection| connection.spec.min_interval());
     measured.interval.max(least.unwrap_or(measured.interval))
+}
+
+/// Whether a time of a status can be of a sync of ours: one that is yet to come was written by somebody else.
+pub(super) fn has_been(time: &Time, now: Timestamp) -> bool {
+    time.0 <= after(now, CLOCKS_APART)
 }
 
 /// Whether an annotation asks for a sync: it is present and differs from its echo.

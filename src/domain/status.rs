@@ -14,7 +14,7 @@ use super::{
     number::{self, Exact, two_places},
     progress,
     reason::{Class, Reason},
-    schedule::{self, Plan, Route, Through, Why},
+    schedule::{self, Plan, Route, Through, Why, has_been},
 };
 
 /// SPEC 3: a passing failure leaves Ready=True until the third in a row.
@@ -79,6 +79,10 @@ pub fn next_as_of(
     let zone = calendar::zone(measured.period);
     restart_history(&mut status, measured);
     take_manual_value(&mut status, measured, zone.as_ref());
+    // No sync of ours was then: the last attempt is the latest that the value can be of.
+    if matches!(measured.source, Source::BigQuery(_)) && !status.value_time.iter().all(|time| has_been(time, now)) {
+        status.value_time = status.last_sync_time.clone().filter(|time| has_been(time, now));
+    }
     // The answer to a query that was under way when somebody put the object to rest is dropped (SPEC 4).
     let is_wanted = measured.lifecycle == Lifecycle::Active
         && !measured.suspended

@@ -772,3 +772,16 @@ fn an_attempt_that_was_not_written_counts_until_something_else_is_asked_for() {
     world.wait(hours(1));
     assert!(!counts(&world, &attempt), "a slot has come");
 }
+
+#[test]
+fn a_value_time_that_is_yet_to_come_is_mended() {
+    let mut world = World::synced(json!({"period": {"startDate": "2026-01-01", "endDate": "2026-02-20"}}), "1");
+    let last = world.status().last_sync_time.clone();
+    world.status_mut().value_time = Some(okr_operator::api::Time(time("9998-12-30T00:00:00Z")));
+    // Not the last value, which would end all queries.
+    world = world.later(hours(24));
+    let (_, why, _) = attempt(&world);
+    assert_eq!(why, Why::Slot);
+    world.decides();
+    assert_eq!(world.status().value_time, last);
+}

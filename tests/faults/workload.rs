@@ -211,8 +211,8 @@ impl Workload {
             let counts = |key_result: &OkrKeyResult| key_result.spec.lifecycle != Some(Lifecycle::Postponed);
             let sum: Exact = key_results.iter().filter(|key_result| counts(key_result)).filter_map(progress).sum();
             let counting = key_results.iter().filter(|key_result| counts(key_result)).count();
-            let mean = (counting > 0)
-                .then(|| number::two_places(&(sum / number::integer(counting.try_into().unwrap()))));
+            let mean =
+                (counting > 0).then(|| number::two_places(&(sum / number::integer(counting.try_into().unwrap()))));
             let stands = |key_result: &OkrKeyResult| {
                 (key_result.name_any(), key_result.status.as_ref().and_then(|status| status.okr_status))
             };
