@@ -283,7 +283,7 @@ fn watch_all(
         });
     }
     for namespace in scopes.into_iter().flatten() {
-        metrics.namespace_readable(&namespace, true);
+        metrics.namespace_readable(&namespace, watch::NAMESPACE, true);
         let exists = watch::until_it_exists(client.clone(), namespace, Arc::clone(metrics));
         // With the watches' set, so that it ends with them; and none of it is to end before.
         watches.spawn(exists.then(|()| std::future::pending()));

@@ -48,6 +48,9 @@ const RECOVERED_AFTER: Duration = Duration::from_secs(180);
 /// then nothing is decided: a key result whose connection is refused a moment longer than itself would seem to have none.
 const RIGHTS_ARE_KNOWN: Duration = Duration::from_secs(5);
 
+/// The kind of namespaces, as logs and metrics name it.
+pub const NAMESPACE: &str = "Namespace";
+
 /// How often to look whether a namespace has come to exist.
 const NAMESPACE_AGAIN: Duration = Duration::from_secs(60);
 
@@ -151,7 +154,7 @@ impl Follow {
                         self.listed.cancel();
                         if refused_since.take().is_some() {
                             tracing::info!(kind, namespace = self.scope, "the namespace can be read now");
-                            self.tell(true);
+                            self.tell(kind, true);
                         }
                     }
                 }
@@ -164,7 +167,7 @@ impl Follow {
                             error = chain(&error),
                             "a namespace of --namespaces cannot be read: it does not exist yet, the operator has no Role in it, or the definitions are not installed; it is tried again"
                         );
-                        self.tell(false);
+                        self.tell(kind, false);
                         Instant::now()
                     });
                     if since.elapsed() >= RIGHTS_ARE_KNOWN {
@@ -181,9 +184,9 @@ impl Follow {
         Fatal::Ended(kind)
     }
 
-    fn tell(&self, readable: bool) {
+    fn tell(&self, kind: &'static str, readable: bool) {
         if let Some(namespace) = &self.scope {
-            self.metrics.namespace_readable(namespace, readable);
+            self.metrics.namespace_readable(namespace, kind, readable);
         }
     }
 }
@@ -243,7 +246,7 @@ pub async fn until_it_exists(client: Client, namespace: String, metrics: Arc<Met
     loop {
         match tokio::time::timeout(READ_TIMEOUT, api.get_metadata_opt(&namespace)).await {
             Ok(Ok(None)) => {
-                metrics.namespace_readable(&namespace, false);
+                metrics.namespace_readable(&namespace, NAMESPACE, false);
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!(
                         namespace,
@@ -253,7 +256,7 @@ pub async fn until_it_exists(client: Client, namespace: String, metrics: Arc<Met
             }
             Ok(Ok(Some(_))) => {
                 if told {
-                    metrics.namespace_readable(&namespace, true);
+                    metrics.namespace_readable(&namespace, NAMESPACE, true);
                     tracing::info!(namespace, "the namespace exists now");
                 }
                 return;
@@ -285,7 +288,7 @@ impl Namespaces {
 
     /// Watches for ever; `changed` is told of each namespace whose labels are new.
     pub async fn watch(&self, client: Client, metrics: &Metrics, changed: impl Fn(&str)) -> Fatal {
-        let kind = "Namespace";
+        let kind = NAMESPACE;
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
         let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
         let mut failure = Failure::default();

@@ -5,6 +5,7 @@ pub mod api_calls;
 mod objects;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
@@ -46,6 +47,8 @@ pub struct Metrics {
     pub bytes_processed: Counter,
     watch_failures: Family<Kind, Counter>,
     unavailable_namespaces: Family<Namespace, Gauge>,
+    /// What of each namespace is unavailable: kinds, or the namespace itself.
+    unavailable: Mutex<BTreeMap<String, BTreeSet<&'static str>>>,
     leader: Gauge,
     queue: CurrentQueue,
 }
@@ -131,6 +134,7 @@ impl Default for Metrics {
             bytes_processed,
             watch_failures,
             unavailable_namespaces,
+            unavailable: Mutex::default(),
             leader,
             queue,
         }
@@ -170,10 +174,17 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// Whether a namespace that was named is there to be read.
-    pub fn namespace_readable(&self, namespace: &str, readable: bool) {
+    /// Whether something of a namespace that was named, objects of a kind or the namespace itself, is there to be read.
+    pub fn namespace_readable(&self, namespace: &str, kind: &'static str, readable: bool) {
+        let mut unavailable = self.unavailable.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_namespace = unavailable.entry(namespace.to_owned()).or_default();
+        if readable {
+            of_namespace.remove(kind);
+        } else {
+            of_namespace.insert(kind);
+        }
         let namespace = Namespace { namespace: namespace.to_owned() };
-        self.unavailable_namespaces.get_or_create(&namespace).set(i64::from(!readable));
+        self.unavailable_namespaces.get_or_create(&namespace).set(i64::from(!of_namespace.is_empty()));
     }
 
     /// Reports the depth of `queue`, for as long as it exists, in the place of the one before.

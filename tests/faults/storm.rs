@@ -67,6 +67,8 @@ async fn whatever_fails_nothing_is_late_twice_or_wrong() {
             let storm = Storm::with_every_blow(&mut run.dice, SHORT, Duration::from_secs(5), &[0]);
             run.storm(&storm).await;
             run.settles().await;
+            // Long enough for the slot of every second key result, and the minute in which it may be served.
+            run.is_punctual(Duration::from_secs(95)).await;
         }
         Some(lasts) => {
             let start = Instant::now();
@@ -237,6 +239,7 @@ impl Run {
     }
 
     async fn end(mut self, seed: u64) {
+        assert!(self.slots_judged > 0, "no slot was judged");
         let (writes, handovers) = judge_leaders(&self.plane.audit_log(), &self.witness);
         let blows = self.losses.drain(..).chain(handovers).collect();
         let kubernetes = self.operators.iter().flat_map(|operator| operator.proxy.passages()).collect();

@@ -506,7 +506,9 @@ impl AuditedWrite {
         let (verb, object) = (event["verb"].as_str()?, &event["objectRef"]);
         let is_lease = object["resource"] == "leases";
         let is_write = matches!(verb, "create" | "update" | "patch");
-        let concerns = is_lease || (object["resource"] == "okrkeyresults" && object["subresource"] == "status");
+        let is_ours =
+            ["okrkeyresults", "okrobjectives", "bigqueryconnections"].iter().any(|ours| object["resource"] == *ours);
+        let concerns = is_lease || (is_ours && object["subresource"] == "status");
         let succeeded = event["responseStatus"]["code"].as_i64().is_some_and(|code| code < 300);
         let time = |name: &str| event[name].as_str().and_then(|text| text.parse().ok());
         (is_write && concerns && succeeded).then_some(())?;
