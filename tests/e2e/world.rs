@@ -90,9 +90,38 @@ impl World {
 
     /// A command of Helm about the release, which must succeed: to install or to upgrade it also gets where the stub is.
     pub fn helm(&self, command: &[&str], more: &[&str]) -> String {
-        let stub = format!("--set=allowedEndpoints={{{}}}", self.stub.host());
+        let stub = format!("--set=allowedEndpoints={{{}}}", self.bigquery());
         let values: &[&str] = if ["install", "upgrade"].contains(&command[0]) { &[&stub] } else { &[] };
         helm::must("helm", &[command, &["--namespace", HOME], values, more].concat(), "")
+    }
+
+    /// Where pods find the stub: by a name, so that the image has to resolve one.
+    fn bigquery(&self) -> String {
+        let (_, port) = self.stub_address();
+        format!("bigquery.{TENANT}.svc:{port}")
+    }
+
+    fn stub_address(&self) -> (String, u16) {
+        let host = self.stub.host();
+        let (address, port) = host.rsplit_once(':').expect("an address and a port");
+        (address.to_owned(), port.parse().expect("a port"))
+    }
+
+    /// A name for the stub in the cluster's DNS.
+    fn name(&self) -> [Value; 2] {
+        let (address, port) = self.stub_address();
+        let metadata = |labels: Value| json!({"name": "bigquery", "namespace": TENANT, "labels": labels});
+        [
+            json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": metadata(json!({})),
+                "spec": {"clusterIP": "None", "ports": [{"port": port}]},
+            }),
+            json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": metadata(json!({"kubernetes.io/service-name": "bigquery"})),
+                "addressType": "IPv4", "endpoints": [{"addresses": [address]}], "ports": [{"port": port}],
+            }),
+        ]
     }
 
     /// The connection and the key results.
@@ -110,13 +139,14 @@ impl World {
             )
         };
         let connection = json!({
-            "projectId": "demo", "endpoint": self.stub.endpoint(), "credentials": {"none": {}}, "limits": {"minInterval": "1m"},
+            "projectId": "demo", "endpoint": format!("http://{}", self.bigquery()), "credentials": {"none": {}}, "limits": {"minInterval": "1m"},
         });
         let mut items = vec![
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TENANT}}),
             object("BigQueryConnection", "warehouse", connection),
             object("OkrObjective", "grow", json!({"title": "Grow"})),
         ];
+        items.extend(self.name());
         items.extend((0..PULSES).map(|number| key_result(&format!("pulse-{number}"), number, "1m")));
         items.extend((0..DAILIES).map(|number| key_result(&format!("daily-{number}"), 1000 + number, "24h")));
         json!({"apiVersion": "v1", "kind": "List", "items": items})
