@@ -77,6 +77,26 @@ pub trait Kept<K>: Send + Sync {
     fn restore(&self) -> Option<K>;
     /// The resourceVersion, which can be had without unpacking anything.
     fn resource_version(&self) -> Option<u64>;
+    /// What it was last seen to ask for.
+    fn asks(&self) -> Option<&Asks> {
+        None
+    }
+}
+
+/// The annotations that ask for a sync, and of which object.
+#[derive(Debug)]
+pub struct Asks {
+    uid: Option<String>,
+    annotations: BTreeMap<String, String>,
+}
+
+impl Asks {
+    fn of(meta: &ObjectMeta) -> Option<Box<Self>> {
+        let asking = |name: &str| Some((name.to_owned(), meta.annotations.as_ref()?.get(name)?.clone()));
+        let annotations: BTreeMap<String, String> =
+            [REFRESH_ANNOTATION, RECONCILE_AT_ANNOTATION].into_iter().filter_map(asking).collect();
+        (!annotations.is_empty()).then(|| Box::new(Self { uid: meta.uid.clone(), annotations }))
+    }
 }
 
 /// Of two of the same API server the greater one is the newer; one that is no number passes for the oldest.
@@ -161,6 +181,7 @@ pub struct PackedObject {
     /// What metrics say of it: every object is asked at every scrape.
     pub reading: Arc<Reading>,
     pub packed: Packed,
+    asks: Option<Box<Asks>>,
 }
 
 impl PackedObject {
@@ -183,6 +204,7 @@ impl PackedObject {
             resource_version: resource_version(meta.resource_version.as_deref()),
             reading: Arc::new(reading),
             packed: Packed::new(json),
+            asks: Asks::of(meta),
         }
     }
 }
@@ -194,6 +216,10 @@ impl<K: DeserializeOwned> Kept<K> for PackedObject {
 
     fn resource_version(&self) -> Option<u64> {
         self.resource_version
+    }
+
+    fn asks(&self) -> Option<&Asks> {
+        self.asks.as_deref()
     }
 }
 
@@ -276,10 +302,15 @@ impl<K: Keep> Store<K> {
     pub fn put(&self, arrived: &Arrived<K>) -> (Key, bool) {
         let key = Key::of(K::KIND, arrived);
         let version = resource_version(arrived.metadata.resource_version.as_deref());
-        if lock(&self.contents).knows(&key, version) {
-            return (key, false);
-        }
-        match arrived.read() {
+        let read = {
+            let mut contents = lock(&self.contents);
+            if contents.knows(&key, version) {
+                return (key, false);
+            }
+            let asks = contents.objects.get(&key).and_then(Kept::asks);
+            asks.map(|asks| arrived.metadata_after(asks))
+        };
+        match arrived.read_with(read.as_ref().unwrap_or(&arrived.metadata)) {
             Ok((object, json)) => {
                 let kept = object.keep(json.as_bytes(), &self.labels);
                 let mut contents = lock(&self.contents);
@@ -452,6 +483,23 @@ impl From<WireMetadata> for ObjectMeta {
     }
 }
 
+/// What a status says to have served.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Echoes {
+    last_handled_refresh: Option<String>,
+    last_handled_reconcile_at: Option<String>,
+}
+
+impl Echoes {
+    fn of(&self, annotation: &str) -> Option<&str> {
+        match annotation {
+            REFRESH_ANNOTATION => self.last_handled_refresh.as_deref(),
+            _ => self.last_handled_reconcile_at.as_deref(),
+        }
+    }
+}
+
 /// The same as our types read it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -475,9 +523,34 @@ impl<'de, K> Deserialize<'de> for Arrived<K> {
 impl<K: DeserializeOwned> Arrived<K> {
     /// The object, and the same as JSON without what nobody reads; or why it does not fit our types.
     pub fn read(&self) -> Result<(K, String), String> {
+        self.read_with(&self.metadata)
+    }
+
+    /// The metadata, with what was asked for before and is still to be served, though the annotation is gone (SPEC 4).
+    fn metadata_after(&self, asks: &Asks) -> ObjectMeta {
+        let mut metadata = self.metadata.clone();
+        if asks.uid == metadata.uid {
+            let echoes = self.echoes();
+            for (name, value) in &asks.annotations {
+                if echoes.of(name) != Some(value.as_str()) {
+                    let annotations = metadata.annotations.get_or_insert_default();
+                    annotations.entry(name.clone()).or_insert_with(|| value.clone());
+                }
+            }
+        }
+        metadata
+    }
+
+    fn echoes(&self) -> Echoes {
+        let wire: Option<Wire<'_>> = serde_json::from_str(self.text.get()).ok();
+        let status = wire.and_then(|wire| wire.status);
+        status.and_then(|status| serde_json::from_str(status.get()).ok()).unwrap_or_default()
+    }
+
+    fn read_with(&self, metadata: &ObjectMeta) -> Result<(K, String), String> {
         let Wire { api_version, kind, metadata: _, spec, status } =
             serde_json::from_str(self.text.get()).map_err(|error| error.to_string())?;
-        let slim = Slim { api_version, kind, metadata: &self.metadata, spec, status };
+        let slim = Slim { api_version, kind, metadata, spec, status };
         let slim = serde_json::to_string(&slim).map_err(|error| error.to_string())?;
         match serde_json::from_str(&slim) {
             Ok(object) => Ok((object, slim)),
@@ -639,6 +712,26 @@ mod tests {
             assert_eq!(store.put(&at(version, "3")).1, is_news, "{version}");
         }
         assert_eq!(value(&store, &key).as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn a_request_stays_until_it_is_served_though_its_annotation_goes() {
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let asked = |version: u64, uid: &str, annotations: Value, status: Value| {
+            let mut object = key_result("kr", &status);
+            object["metadata"]["resourceVersion"] = json!(version.to_string());
+            object["metadata"]["uid"] = json!(uid);
+            object["metadata"]["annotations"] = annotations;
+            let (key, _) = store.put(&arrive(&object));
+            let annotations = store.get(&key).unwrap().metadata.annotations.unwrap_or_default();
+            annotations.get(REFRESH_ANNOTATION).cloned()
+        };
+        assert_eq!(asked(1, "u", json!({REFRESH_ANNOTATION: "a"}), json!({})).as_deref(), Some("a"));
+        assert_eq!(asked(2, "u", json!({}), json!({"lastHandledRefresh": "before"})).as_deref(), Some("a"));
+        assert_eq!(asked(3, "u", json!({REFRESH_ANNOTATION: "b"}), json!({})).as_deref(), Some("b"));
+        assert_eq!(asked(4, "u", json!({}), json!({"lastHandledRefresh": "b"})), None, "it was served");
+        assert_eq!(asked(5, "u", json!({REFRESH_ANNOTATION: "c"}), json!({})).as_deref(), Some("c"));
+        assert_eq!(asked(6, "another of its name", json!({}), json!({})), None);
     }
 
     #[test]

@@ -268,6 +268,8 @@ async fn a_connection_that_is_asked_to_slow_down_pauses_and_another_goes_on() {
     let through = |connection: &str, query: &str| -> Value {
         let mut spec = reach(query);
         spec["bigQuery"]["connectionRef"] = json!({"name": connection});
+        // No slot comes by chance while this runs.
+        spec["interval"] = json!("168h");
         spec
     };
     let _operator = sandbox.operator();

@@ -166,6 +166,8 @@ async fn a_refresh_is_served_once_and_echoed() {
     // Taking the annotation away asks for nothing; another one asks once more, yet 10 s after the first at the earliest.
     annotate(json!({"okr-operator.dev/refresh": null})).await;
     annotate(json!({"reconcile.fluxcd.io/requestedAt": "2026-11-24T07:00:00Z"})).await;
+    // Served even if it is gone by then.
+    annotate(json!({"reconcile.fluxcd.io/requestedAt": null})).await;
     let status = sandbox
         .await_status("kr", "echoes Flux", |status| {
             status.last_handled_reconcile_at.as_deref() == Some("2026-11-24T07:00:00Z")
