@@ -116,6 +116,7 @@ fn files_that_are_no_manifests_get_a_sentence_and_an_exit_code() {
     check_file("template.yaml", b"kind: OkrKeyResult\nmetadata:\n  name: {{ .Values.x }}\n", 2, "render it first");
     let templates = "a: {{ .x }}\n---\n{{- if .y }}\nb: 1\n---\n".to_owned() + GOOD;
     check_file("mixed.yaml", templates.as_bytes(), 2, "1 object checked");
+    check_file("mixed.yaml", templates.as_bytes(), 2, "mixed.yaml:1 is a template");
     // What a chart that is rendered has for Prometheus.
     let alert = "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nspec:\n  text: |\n    {{ $labels.x }}: {{ $value }}\n---\n".to_owned() + GOOD;
     check_file("alert.yaml", alert.as_bytes(), 0, "1 object checked, 0 findings; left alone: 1 PrometheusRule");

@@ -211,18 +211,21 @@ impl Checker {
                         self.say(file, &object, Problem::new("", place, message), By::Check);
                     }
                 }
-                // What is YAML with its braces is none, such as an alert's text. One word for all of a file's is enough.
-                Err(_) if source::template_line(part.text).is_some() => {
-                    if let Some(line) = source::template_line(text).filter(|_| !is_template) {
+                // What is YAML with its braces is none, such as an alert's text.
+                Err(unreadable) => match source::template_line(part.text) {
+                    // One word for all of a file's is enough.
+                    Some(_) if is_template => {}
+                    Some(line) => {
+                        is_template = true;
+                        let line = part.lines_before + line;
                         let why = "is a template: render it first (helm template ... | kubectl okr check -f -), and check what comes out";
                         self.report.unchecked.push(format!("{file}:{line} {why}"));
                     }
-                    is_template = true;
-                }
-                Err(unreadable) => {
-                    let message = syntax(part.text, part.lines_before, &unreadable);
-                    self.say(file, "a document", Problem::new("", unreadable.place, message), By::ApiServer);
-                }
+                    None => {
+                        let message = syntax(part.text, part.lines_before, &unreadable);
+                        self.say(file, "a document", Problem::new("", unreadable.place, message), By::ApiServer);
+                    }
+                },
             }
         }
     }
