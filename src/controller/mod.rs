@@ -93,8 +93,8 @@ pub struct Settings {
 pub enum Fatal {
     #[error("the machine's root certificates cannot be read")]
     Http(#[source] reqwest::Error),
-    #[error("watching {0} has failed for five minutes; see the errors above")]
-    Watch(&'static str),
+    #[error("the API server has refused for five minutes to let {0} be watched; see the errors above")]
+    Refused(&'static str),
     #[error("the watch of {0} ended")]
     Ended(&'static str),
     #[error("a task of the operator panicked")]

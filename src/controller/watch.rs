@@ -33,14 +33,15 @@ use super::{
     store::{Arrived, Keep, Store},
 };
 
-/// A watch that fails for longer than this is not going to be mended by waiting: the process ends, loudly.
-const LONGEST_FAILURE: Duration = Duration::from_secs(300);
+/// What the API server refuses for longer than this is not going to be mended by waiting: the process ends, loudly. That it
+/// is away ends nothing: a process that is started again and again would be asleep when it comes back.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(300);
 
 /// A call to the API server that says nothing for this long is given up. A watch mostly says something every minute, a bookmark,
 /// but no API server promises that.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A watch without an error for this long has recovered: retries are at most half a minute apart, and a list that hangs
+/// A watch that nobody refused for this long has recovered: retries are at most half a minute apart, and a list that hangs
 /// is an error after [`READ_TIMEOUT`].
 const RECOVERED_AFTER: Duration = Duration::from_secs(180);
 
@@ -141,13 +142,13 @@ impl Follow {
         let kind = kind_name::<K>();
         self.metrics.watches(kind);
         let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-        let mut failure = Failure::default();
+        let mut refusals = Refusals::default();
         let mut listing = HashSet::new();
         let mut refused_since = None;
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    failure = Failure::default();
+                    refusals = Refusals::default();
                     let is_listed = matches!(event, Event::InitDone);
                     watched.take(&self.scope, &mut listing, event);
                     if is_listed {
@@ -175,7 +176,7 @@ impl Follow {
                     }
                 }
                 Err(error) => {
-                    if let Some(fatal) = failure.meet(kind, &error, &self.metrics) {
+                    if let Some(fatal) = refusals.meet(kind, &error, &self.metrics) {
                         return fatal;
                     }
                 }
@@ -291,19 +292,19 @@ impl Namespaces {
         let kind = NAMESPACE;
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
         let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-        let mut failure = Failure::default();
+        let mut refusals = Refusals::default();
         let mut listing = HashSet::new();
         while let Some(event) = events.next().await {
             let event = match event {
                 Ok(event) => event,
                 Err(error) => {
-                    if let Some(fatal) = failure.meet(kind, &error, metrics) {
+                    if let Some(fatal) = refusals.meet(kind, &error, metrics) {
                         return fatal;
                     }
                     continue;
                 }
             };
-            failure = Failure::default();
+            refusals = Refusals::default();
             match event {
                 Event::Init => listing.clear(),
                 Event::InitApply(namespace) => {
@@ -340,12 +341,12 @@ fn kind_name<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>() ->
     }
 }
 
-/// Errors of a watch that follow on one another. A watch is judged by them: one that works may be quiet for hours.
+/// Refusals of a watch that follow on one another. A watch is judged by them: one that works may be quiet for hours.
 #[derive(Debug, Default)]
-struct Failure(Option<(Instant, Instant)>);
+struct Refusals(Option<(Instant, Instant)>);
 
-impl Failure {
-    /// Tells of an error; returns what ends the process where they have been coming for too long.
+impl Refusals {
+    /// Tells of an error; returns what ends the process where it has been refused for too long.
     fn meet(&mut self, kind: &'static str, error: &watcher::Error, metrics: &Metrics) -> Option<Fatal> {
         if is_silence(error) {
             tracing::debug!(kind, "a watch said nothing for long; it is opened again");
@@ -353,10 +354,11 @@ impl Failure {
         }
         metrics.watch_failed(kind);
         tracing::warn!(kind, error = chain(error), "a watch failed; it is tried again{}", advice(error));
-        (self.again(Instant::now()) > LONGEST_FAILURE).then_some(Fatal::Watch(kind))
+        let is_refused = matches!(code(error), Some(401 | 403 | 404));
+        (is_refused && self.again(Instant::now()) > LONGEST_REFUSAL).then_some(Fatal::Refused(kind))
     }
 
-    /// Counts one more error; returns for how long they have been coming.
+    /// Counts one more refusal; returns for how long they have been coming.
     fn again(&mut self, now: Instant) -> Duration {
         let first = match self.0 {
             Some((first, last)) if now.duration_since(last) < RECOVERED_AFTER => first,
@@ -369,6 +371,8 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use kube::core::Status;
+
     use super::*;
 
     #[test]
@@ -378,13 +382,28 @@ mod tests {
     }
 
     #[test]
-    fn errors_that_keep_coming_add_up_and_single_ones_do_not() {
+    fn refusals_that_keep_coming_add_up_and_single_ones_do_not() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut failure = Failure::default();
-        assert_eq!(failure.again(at(0)), Duration::ZERO);
-        assert_eq!(failure.again(at(60)), Duration::from_secs(60));
-        assert_eq!(failure.again(at(200)), Duration::from_secs(200));
-        assert_eq!(failure.again(at(380)), Duration::ZERO, "it had recovered in between");
+        let mut refusals = Refusals::default();
+        assert_eq!(refusals.again(at(0)), Duration::ZERO);
+        assert_eq!(refusals.again(at(60)), Duration::from_secs(60));
+        assert_eq!(refusals.again(at(200)), Duration::from_secs(200));
+        assert_eq!(refusals.again(at(380)), Duration::ZERO, "it had recovered in between");
+    }
+
+    #[test]
+    fn refusals_end_the_process_and_outages_do_not() {
+        let begun = Instant::now().checked_sub(LONGEST_REFUSAL + Duration::from_secs(1)).unwrap();
+        let answer = |code| {
+            let status = Status { code, ..Status::default() };
+            watcher::Error::WatchStartFailed(kube::Error::Api(status.boxed()))
+        };
+        for (code, ends) in
+            [(401, true), (403, true), (404, true), (410, false), (429, false), (500, false), (503, false)]
+        {
+            let mut refusals = Refusals(Some((begun, Instant::now())));
+            assert_eq!(refusals.meet("Namespace", &answer(code), &Metrics::default()).is_some(), ends, "{code}");
+        }
     }
 }
