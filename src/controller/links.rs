@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use crate::{
     api::BigQueryConnection,
     bigquery,
-    domain::connection::{self, Checks, Known},
+    domain::{
+        conditions::{self, SATURATED},
+        connection::{self, Checks, Known},
+    },
 };
 
 use super::lock;
@@ -56,6 +59,15 @@ pub struct Announced {
 }
 
 impl Link {
+    /// What this process knows before its first look.
+    fn from_status(connection: &BigQueryConnection) -> Self {
+        let Some(status) = &connection.status else { return Self::default() };
+        // When a query was late is not written: the condition stays for as long as if one just had been.
+        let is_saturated = conditions::is_true(&status.conditions, SATURATED);
+        let late_at = is_saturated.then(crate::clock::now);
+        Self { known: connection::known_from(status), late_at, ..Self::default() }
+    }
+
     /// Whether the connection was looked at as it is now: what is known of an earlier spec must not serve this one.
     pub fn knows(&self, connection: &BigQueryConnection) -> bool {
         let announced = self.announced.as_ref();
@@ -82,11 +94,7 @@ impl Links {
     /// Changes the link of `connection`.
     pub fn change<T>(&self, connection: &BigQueryConnection, change: impl FnOnce(&mut Link) -> T) -> T {
         let uid = connection.metadata.uid.clone().unwrap_or_default();
-        let new = || Link {
-            known: connection.status.as_ref().map(connection::known_from).unwrap_or_default(),
-            ..Link::default()
-        };
-        change(lock(&self.0).entry(uid).or_insert_with(new))
+        change(lock(&self.0).entry(uid).or_insert_with(|| Link::from_status(connection)))
     }
 
     /// Forgets all but those of `connections`.
@@ -125,6 +133,17 @@ mod tests {
         links.keep(&[Arc::new(new.clone())]);
         assert_eq!(links.of(&old).known.bytes_today, 0, "the old one is forgotten");
         assert_eq!(links.of(&new).announced, Some(announced));
+    }
+
+    #[test]
+    fn what_a_status_says_outlives_a_restart() {
+        let mut connection = connection("uid");
+        let saturated = serde_json::json!({"type": "Saturated", "status": "True", "reason": "DueWorkWaits", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        for (conditions, late) in [(serde_json::json!([]), false), (serde_json::json!([saturated]), true)] {
+            connection.status = serde_json::from_value(serde_json::json!({"conditions": conditions})).unwrap();
+            assert_eq!(Links::default().of(&connection).late_at.is_some(), late);
+        }
     }
 
     #[test]
