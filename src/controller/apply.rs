@@ -23,6 +23,9 @@ use super::store::Arrived;
 /// The client retries overload by itself for minutes; a worker has better things to do.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Whose the statuses are, as managedFields tell.
+pub const FIELD_MANAGER: &str = "okr-operator";
+
 /// Who an event comes from.
 const REPORTER: &str = "okr-operator.dev/okr-operator";
 
@@ -82,7 +85,8 @@ where
     let write = async {
         let update = serde_json::to_vec(&update).map_err(kube::Error::SerdeError)?;
         let request = Request::new(K::url_path(&(), Some(namespace)));
-        let request = request.replace_subresource("status", name, &PostParams::default(), update);
+        let ours = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let request = request.replace_subresource("status", name, &ours, update);
         let mut request = request.map_err(kube::Error::BuildRequest)?;
         request.headers_mut().insert(ACCEPT, METADATA_ALONE);
         client.request::<Written>(request).await

@@ -34,7 +34,9 @@ use crate::{
 };
 
 use super::{
-    Objects, lock,
+    Objects,
+    apply::FIELD_MANAGER,
+    lock,
     queue::{Key, Kind},
     tree::{Door, Referral, Tree},
     watch::Watched,
@@ -420,12 +422,14 @@ impl<K: Keep> Contents<K> {
 #[derive(Debug, Clone)]
 pub struct Arrived<K> {
     metadata: ObjectMeta,
+    /// Whether the last one to write its status was somebody else.
+    is_foreign: bool,
     text: Box<RawValue>,
     kind: PhantomData<fn() -> K>,
 }
 
-/// What of an object is read. The rest, above all managedFields, which are larger than most of our objects, is skipped
-/// before anything is made of it: ten thousand objects an hour are decoded here.
+/// What of an object is read. The rest, above all what managedFields say of every field, which is larger than most of our
+/// objects, is skipped before anything is made of it: ten thousand objects an hour are decoded here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Wire<'a> {
@@ -451,6 +455,21 @@ struct WireMetadata {
     deletion_timestamp: Option<Time>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Annotations,
+    managed_fields: Vec<Manager>,
+}
+
+/// Who wrote what of an object: <https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management>. A
+/// status has one owner, as it is atomic.
+#[derive(Deserialize)]
+struct Manager {
+    manager: Option<String>,
+    subresource: Option<String>,
+}
+
+impl Manager {
+    fn is_foreign(&self) -> bool {
+        self.subresource.as_deref() == Some("status") && self.manager.as_deref() != Some(FIELD_MANAGER)
+    }
 }
 
 /// Those that ask for something.
@@ -516,7 +535,8 @@ impl<'de, K> Deserialize<'de> for Arrived<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
         let wire: Wire<'_> = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
-        Ok(Self { metadata: wire.metadata.into(), text, kind: PhantomData })
+        let is_foreign = wire.metadata.managed_fields.iter().any(Manager::is_foreign);
+        Ok(Self { metadata: wire.metadata.into(), is_foreign, text, kind: PhantomData })
     }
 }
 
@@ -553,22 +573,37 @@ impl<K: DeserializeOwned> Arrived<K> {
         let slim = Slim { api_version, kind, metadata, spec, status };
         let slim = serde_json::to_string(&slim).map_err(|error| error.to_string())?;
         match serde_json::from_str(&slim) {
-            Ok(object) => Ok((object, slim)),
-            Err(error) => {
-                let mut value: Value = serde_json::from_str(&slim).map_err(|_| error.to_string())?;
-                let dropped = drop_what_does_not_fit::<K>(&mut value);
-                let object = K::deserialize(&value).map_err(|_| error.to_string())?;
-                let (namespace, name) = (self.metadata.namespace.as_deref(), self.metadata.name.as_deref());
-                tracing::warn!(
-                    namespace,
-                    name,
-                    fields = ?dropped,
-                    "status fields that the operator did not write are decided anew"
-                );
-                Ok((object, value.to_string()))
-            }
+            Ok(object) if !self.is_foreign => Ok((object, slim)),
+            read => self.mend(&slim, read.err()),
         }
     }
+
+    /// The same of an object whose status others wrote, or of one that does not fit our types because of this error.
+    fn mend(&self, slim: &str, misfit: Option<serde_json::Error>) -> Result<(K, String), String> {
+        let mut value: Value = serde_json::from_str(slim).map_err(|error| error.to_string())?;
+        let mut dropped = if self.is_foreign { drop_origin(&mut value) } else { Vec::new() };
+        if misfit.is_some() {
+            dropped.extend(drop_what_does_not_fit::<K>(&mut value));
+        }
+        let object = K::deserialize(&value).map_err(|error| misfit.unwrap_or(error).to_string())?;
+        if !dropped.is_empty() {
+            tracing::warn!(
+                namespace = self.metadata.namespace.as_deref(),
+                name = self.metadata.name.as_deref(),
+                fields = ?dropped,
+                "status fields that the operator did not write are decided anew"
+            );
+        }
+        Ok((object, value.to_string()))
+    }
+}
+
+/// What its value came from cannot be known of a status that others wrote: without it the value is not Fresh, and is read
+/// anew at once. Drops it, and returns the names.
+fn drop_origin(object: &mut Value) -> Vec<String> {
+    let Some(Value::Object(status)) = object.get_mut("status") else { return Vec::new() };
+    let names = ["queryFingerprint", "attemptedFingerprint"];
+    names.into_iter().filter(|name| status.remove(*name).is_some()).map(str::to_owned).collect()
 }
 
 /// Drops the fields of the status that do not fit our types, and returns their names: every one of them is optional.
@@ -669,6 +704,24 @@ mod tests {
         let kept = serde_json::to_value(store.get(&key).unwrap()).unwrap();
         assert_eq!(kept["status"], json!({"value": "47"}));
         assert_eq!(kept["metadata"]["generation"], 3);
+    }
+
+    #[test]
+    fn what_a_value_came_from_is_not_believed_where_others_wrote_the_status() {
+        let store = Store::<OkrKeyResult>::new(&Arc::default(), &Arc::default());
+        let status = json!({"value": "47", "queryFingerprint": "q", "attemptedFingerprint": "a"});
+        let of_value = json!({"value": "47"});
+        let by = |manager: &str, subresource: &str| json!({"manager": manager, "subresource": subresource});
+        for (managers, want) in [
+            (json!([by("okr-operator", "status"), {"manager": "kubectl"}, by("kubectl", "scale")]), &status),
+            (json!([by("okr-operator", "status"), by("kubectl-edit", "status")]), &of_value),
+            (json!([by("kubectl-edit", "status")]), &of_value),
+        ] {
+            let mut object = key_result("kr", &status);
+            object["metadata"]["managedFields"] = managers;
+            let key = store.put(&arrive(&object)).0;
+            assert_eq!(&serde_json::to_value(store.get(&key).unwrap().status).unwrap(), want);
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::{
     progress,
     support::{
         bigquery_stub::{Reply, Stub},
-        cluster::{Sandbox, sandbox},
+        cluster::{Sandbox, as_the_operator, sandbox},
     },
 };
 
@@ -155,7 +155,7 @@ impl Fleet {
             let update = StatusUpdate { api_version: API_VERSION, kind: KIND, metadata: guard, status };
             let update = serde_json::to_vec(&update).expect("JSON");
             let request = Request::new(OkrKeyResult::url_path(&(), Some(namespace)));
-            let request = request.replace_subresource("status", &name, &PostParams::default(), update);
+            let request = request.replace_subresource("status", &name, &as_the_operator(), update);
             let mut request = request.expect("a request");
             // As the operator asks: for what it needs of the answer.
             request.headers_mut().insert(ACCEPT, METADATA_ALONE);

@@ -8,14 +8,14 @@ use kube::{
     api::{ObjectMeta, Patch, PatchParams, PostParams},
     core::PartialObjectMeta,
 };
-use okr_operator::api::{BigQueryConnection, OkrKeyResult};
+use okr_operator::api::{BigQueryConnection, MeasuredStatus, OkrKeyResult};
 use serde_json::json;
 
 use crate::{
-    reach, stubbed,
+    reach, runs, stubbed,
     support::{
         bigquery_stub::Reply,
-        cluster::{Sandbox, await_some, impersonate, sandbox},
+        cluster::{Sandbox, await_some, condition, impersonate, sandbox, truth},
     },
 };
 
@@ -107,49 +107,74 @@ async fn two_operators_share_a_cluster() {
     assert_eq!(first.audited(&other, "okrkeyresults"), []);
 }
 
+/// Changes the status by hand.
+async fn forge(sandbox: &Sandbox, name: &str, status: &serde_json::Value) {
+    let api: Api<PartialObjectMeta<OkrKeyResult>> = Api::namespaced(sandbox.client.clone(), &sandbox.namespace);
+    let patch = Patch::Merge(json!({"status": status}));
+    api.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_status_that_others_wrote_into_is_repaired() {
-    let (sandbox, stub) = stubbed("forged", Reply::number("INT64", "47")).await;
-    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let (sandbox, _stub) = stubbed("forged", Reply::number("INT64", "47")).await;
     let _operator = sandbox.operator();
-    let good = sandbox.await_reason("kr", "Synced").await;
-    let forge = async |status: serde_json::Value| {
-        let api: Api<PartialObjectMeta<OkrKeyResult>> = Api::namespaced(sandbox.client.clone(), &sandbox.namespace);
-        let patch = Patch::Merge(json!({"status": status}));
-        api.patch_status("kr", &PatchParams::default(), &patch).await.unwrap();
+    let cases = [
+        ("next", json!({"nextSyncTime": "9999-12-31T23:59:59Z"})),
+        ("numbers", json!({"okrStatus": "OnTrack", "progressPercent": "100", "score": "1.00"})),
+        ("conditions", json!({"conditions": [], "observedGeneration": 999})),
+        ("words", json!({"explanation": "All is well.", "targetText": "1"})),
+        ("value", json!({"value": "4096", "valueTime": "2026-01-01T00:00:00Z"})),
+        // A last attempt in the year 9999 would hold the next for ever.
+        ("times", json!({"lastSyncTime": "9999-01-01T00:00:00Z", "valueTime": "9999-01-01T00:00:00Z"})),
+    ];
+    for (name, forged) in cases {
+        sandbox.apply::<OkrKeyResult>(name, reach("SELECT 47")).await;
+        let good = sandbox.await_reason(name, "Synced").await;
+        forge(&sandbox, name, &forged).await;
         // Our own types cannot hold every time that the API server takes.
-        await_some("the status can be read", || async { sandbox.api::<OkrKeyResult>().get("kr").await.ok() }).await;
-    };
-    for forged in [
-        json!({"nextSyncTime": "9999-12-31T23:59:59Z"}),
-        json!({"okrStatus": "OnTrack", "progressPercent": "100", "score": "1.00"}),
-        json!({"conditions": [], "observedGeneration": 999}),
-        json!({"explanation": "All is well.", "targetText": "1"}),
-    ] {
-        forge(forged.clone()).await;
-        sandbox
-            .await_status("kr", &format!("is as before {forged}"), |status| {
-                let same = |a: &okr_operator::api::MeasuredStatus| {
-                    (
-                        a.next_sync_time.clone(),
-                        a.okr_status,
-                        a.progress_percent.clone(),
-                        a.explanation.clone(),
-                        a.observed_generation,
-                    )
-                };
-                same(status) == same(&good) && status.conditions.len() == good.conditions.len()
-            })
-            .await;
-    }
-    // A last attempt in the year 9999 would hold the next for ever.
-    stub.forget();
-    forge(json!({"lastSyncTime": "9999-01-01T00:00:00Z", "valueTime": "9999-01-01T00:00:00Z"})).await;
-    sandbox
-        .await_status("kr", "is synced again", |status| {
-            status.last_sync_time.as_ref().is_some_and(|time| crate::seconds_ago(time) >= 0)
+        await_some(&format!("{name} is as before {forged}"), || async {
+            let status = sandbox.api::<OkrKeyResult>().get(name).await.ok()?.status?;
+            let same = |status: &MeasuredStatus| {
+                let MeasuredStatus { value, next_sync_time, okr_status, progress_percent, explanation, .. } = status;
+                let facts = (value.clone(), okr_status.to_owned(), progress_percent.clone(), explanation.clone());
+                (facts, next_sync_time.clone(), status.target_text.clone(), status.observed_generation)
+            };
+            let is_fresh = truth(&status.conditions, "Fresh") == "True";
+            let is_past = status.last_sync_time.as_ref().is_some_and(|time| crate::seconds_ago(time) >= 0);
+            (is_fresh && is_past && same(&status) == same(&good) && status.conditions.len() == good.conditions.len())
+                .then_some(())
         })
         .await;
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_others_wrote_is_never_fresh_and_read_anew_at_once() {
+    let (sandbox, stub) = stubbed("forged-value", Reply::number("INT64", "47")).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let operator = sandbox.operator();
+    let good = sandbox.await_reason("kr", "Synced").await;
+    operator.stop().await;
+    // All that it says fits: only managedFields tell whose it is.
+    forge(&sandbox, "kr", &json!({"value": "4096"})).await;
+    stub.on("SELECT 47", Reply::number("INT64", "47").delay(Duration::from_secs(2)));
+    stub.forget();
+    let operator = sandbox.operator();
+    let doubted =
+        sandbox.await_status("kr", "is doubted", |status| truth(&status.conditions, "Fresh") == "False").await;
+    assert_eq!(doubted.value.as_deref(), Some("4096"), "nothing is lost that was written");
+    assert_eq!(condition(&doubted.conditions, "Fresh").unwrap().reason, "QueryChanged");
+    assert_eq!(truth(&doubted.conditions, "Reconciling"), "True");
+    let mended = sandbox.await_status("kr", "is mended", |status| status.value == good.value).await;
+    assert_eq!((truth(&mended.conditions, "Fresh"), truth(&mended.conditions, "Reconciling")), ("True", "absent"));
+    assert_eq!(runs(&stub, "SELECT 47"), 1);
+    // From then on it is ours again.
+    operator.stop().await;
+    stub.forget();
+    let _operator = sandbox.operator();
+    sandbox.apply::<OkrKeyResult>("another", reach("SELECT 46")).await;
+    sandbox.await_reason("another", "Synced").await;
+    assert_eq!(runs(&stub, "SELECT 47"), 0);
 }
 
 #[tokio::test]

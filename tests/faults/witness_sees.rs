@@ -10,7 +10,7 @@ use crate::{
     plan::Fault,
     proxy::{NEVER_RETURNED, Passage},
     witness::{Causes, Warehouse, Witness, judge_leaders},
-    workload::{Book, Touch},
+    workload::{Book, FORGED, Touch},
 };
 
 const SQL: &str = "SELECT total FROM counts WHERE key = 'faults-a/kr-1#1'";
@@ -77,6 +77,19 @@ async fn a_number_out_of_an_error_is_seen() {
     warehouse.answered(SQL, 1, at(0));
     witness.shown(&state(1, 1, NEVER_RETURNED, at(1), false));
     sees(&witness, "a value that BigQuery never returned for this object");
+}
+
+#[tokio::test]
+async fn a_value_that_people_wrote_is_seen_once_the_operator_calls_it_fresh() {
+    let (witness, _) = witness();
+    let mut forged = state(1, 1, FORGED, at(1), true);
+    let by = |manager: &str| serde_json::from_value(json!([{"manager": manager, "subresource": "status"}])).unwrap();
+    forged.metadata.managed_fields = by("kubectl-edit");
+    witness.shown(&forged);
+    assert_eq!(witness.violations(), Vec::<String>::new());
+    forged.metadata.managed_fields = by("okr-operator");
+    witness.shown(&forged);
+    sees(&witness, "Fresh, yet people wrote it");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! What people do to key results while things fail: create, change, delete, make anew, rename, rest, check in, refresh.
+//! What people do to key results while things fail: create, change, delete, make anew, rename, rest, check in, refresh,
+//! and write into a status what no query returned.
 //!
 //! It goes to the API server itself, not through a proxy, and does each thing until it is done. Every query text is
 //! unique to one version of one key result, so that whatever is seen later can be traced to it.
@@ -51,6 +52,9 @@ pub struct Wanted {
 
 /// What a check-in says: no number here does, as each value is far below its target.
 pub const CHECKED_IN: OkrStatus = OkrStatus::OnTrack;
+
+/// A value that people write into a status: no run of a query gives it.
+pub const FORGED: &str = "0.5";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
@@ -153,7 +157,8 @@ impl Workload {
         let places: Vec<Place> = self.book.wanted.lock().unwrap().keys().cloned().collect();
         let place = self.dice.one_of(&places).clone();
         match self.dice.below(100) {
-            0..40 => self.refresh(place).await,
+            0..35 => self.refresh(place).await,
+            35..40 => self.forge(place).await,
             40..60 => {
                 let sql = self.new_sql(&place);
                 self.change(place, |wanted| wanted.sql = sql).await;
@@ -280,6 +285,14 @@ impl Workload {
         let began = now();
         let api = self.key_results_in(&place.0);
         merge(&api, &place.1, &patch).await;
+        self.touched(place, began);
+    }
+
+    async fn forge(&mut self, place: Place) {
+        let began = now();
+        let api = self.key_results_in(&place.0);
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(json!({"status": {"value": FORGED}})));
+        persist(|| api.patch_status(&place.1, &parameters, &patch)).await;
         self.touched(place, began);
     }
 

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use kube::{
-    Resource,
-    api::{DeleteParams, PostParams},
-    core::NamespaceResourceScope,
-};
+use kube::{Resource, api::DeleteParams, core::NamespaceResourceScope};
 use okr_operator::api::{BigQueryConnection, MeasuredStatus, ObjectiveStatus, OkrKeyResult, OkrObjective, Time};
 use serde_json::{Value, json};
 
@@ -16,7 +12,7 @@ use crate::{
     reach, stored, stubbed,
     support::{
         bigquery_stub::Reply,
-        cluster::{Sandbox, await_some, truth},
+        cluster::{Sandbox, as_the_operator, await_some, truth},
         examples::day,
     },
 };
@@ -148,7 +144,7 @@ async fn what_fails_for_now_is_waited_for() {
         status.consecutive_failures = Some(2);
         let earlier = |time: &mut Time| time.0 -= jiff::SignedDuration::from_hours(1);
         status.last_sync_time.iter_mut().chain(status.next_sync_time.iter_mut()).for_each(earlier);
-        api.replace_status("had-a-value", &PostParams::default(), &object).await.ok()
+        api.replace_status("had-a-value", &as_the_operator(), &object).await.ok()
     })
     .await;
     sandbox.await_reason("had-a-value", "Unavailable").await;

@@ -105,6 +105,11 @@ pub async fn await_some<T, F: Future<Output = Option<T>>>(what: &str, ask: impl 
     }
 }
 
+/// Of a status that the operator is to take for its own.
+pub fn as_the_operator() -> PostParams {
+    PostParams { field_manager: Some("okr-operator".to_owned()), ..PostParams::default() }
+}
+
 impl Sandbox {
     pub fn api<K>(&self) -> Api<K>
     where
@@ -246,7 +251,7 @@ impl Sandbox {
         status.value_time.iter_mut().for_each(earlier);
         status.next_sync_time.iter_mut().for_each(earlier);
         status.history.iter_mut().map(|point| &mut point.time).for_each(earlier);
-        api.replace_status(name, &PostParams::default(), &object).await.unwrap();
+        api.replace_status(name, &as_the_operator(), &object).await.unwrap();
     }
 
     /// Waits for an event about `object` with this reason, and returns its note.
