@@ -176,4 +176,8 @@ async fn a_write_by_who_does_not_lead_is_seen() {
     let (bad, _) = witness();
     judge_leaders(&[lines.join("\n"), write("operator-a", 22)].join("\n"), &bad);
     sees(&bad, "while operator-b held the Lease");
+    // Nobody else leads, and it does not either.
+    let (late, _) = witness();
+    judge_leaders(&[lines.join("\n"), write("operator-b", 34)].join("\n"), &late);
+    sees(&late, "had last renewed the Lease");
 }
