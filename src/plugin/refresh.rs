@@ -2,7 +2,7 @@
 //!
 //! It is the one command that writes, and it writes nothing but that annotation.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::{StreamExt, stream};
 use kube::{
@@ -206,9 +206,14 @@ async fn refresh<K: Refreshed>(
         return Ok(End::Asked);
     }
     let api: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
+    let mut tokens = BTreeSet::from([token.to_owned()]);
     loop {
         let object = cluster.ask::<K, _>("get", scope, api.get(name)).await?;
-        if let Some(end) = object.status().and_then(|status| end(status, token)) {
+        // Somebody else may ask before this is served: what serves that serves this.
+        tokens.extend(
+            object.meta().annotations.as_ref().and_then(|annotations| annotations.get(REFRESH_ANNOTATION)).cloned(),
+        );
+        if let Some(end) = object.status().and_then(|status| end(status, &tokens)) {
             return Ok(end);
         }
         if tokio::time::Instant::now() + LOOK_AGAIN > deadline {
@@ -218,12 +223,10 @@ async fn refresh<K: Refreshed>(
     }
 }
 
-/// None while the request is not served yet. What sends nothing echoes at once, so what is said before the echo is of an
+/// None while no request of `tokens` is served yet. What sends nothing echoes at once, so what is said before the echo is of an
 /// earlier time.
-fn end(status: &MeasuredStatus, token: &str) -> Option<End> {
-    if status.last_handled_refresh.as_deref() != Some(token) {
-        return None;
-    }
+fn end(status: &MeasuredStatus, tokens: &BTreeSet<String>) -> Option<End> {
+    status.last_handled_refresh.as_ref().filter(|served| tokens.contains(*served))?;
     let Condition { status: truth, reason, message, .. } =
         status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
     let (reason, message) = (reason.clone(), message.clone());

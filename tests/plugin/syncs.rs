@@ -36,8 +36,13 @@ async fn a_refresh_waits_and_its_exit_code_says_what_came_of_it() {
     let asked = sandbox.api::<OkrKeyResult>().get("good").await.unwrap();
     let managers = asked.managed_fields().iter().filter_map(|entry| entry.manager.as_deref()).collect::<Vec<_>>();
     assert!(managers.contains(&"kubectl-okr"), "managedFields say who asked: {managers:?}");
-    let run = okr(&sandbox, &["refresh", "--all", "--wait"]).await;
-    assert_eq!((run.code, run.out.as_str()), (0, "okrkeyresult/good synced: 4,200, On Track\n"), "{}", run.err);
+    // Both while the query may not be sent yet: the second takes the place of the first, and one sync serves them.
+    for run in <[_; 2]>::from(tokio::join!(
+        okr(&sandbox, &["refresh", "--all", "--wait"]),
+        okr(&sandbox, &["refresh", "good", "--wait"]),
+    )) {
+        assert_eq!((run.code, run.out.as_str()), (0, "okrkeyresult/good synced: 4,200, On Track\n"), "{}", run.err);
+    }
     let run = okr(&sandbox, &["refresh", "manual", "--wait"]).await;
     assert!(run.code == 1 && run.out.starts_with("okrkeyresult/manual at rest: Manual"), "{}", run.out);
 
