@@ -24,11 +24,21 @@ pub struct Agenda {
 /// What is to be looked at now, in the order in which it was asked for.
 #[derive(Default)]
 struct Wanted {
+    is_closed: bool,
     order: VecDeque<Key>,
     keys: HashSet<Key>,
 }
 
 impl Agenda {
+    /// Nothing is looked at any more, nor remembered, until it is opened: whoever stands by looks at nothing.
+    pub fn close(&self) {
+        *lock(&self.wanted) = Wanted { is_closed: true, ..Wanted::default() };
+    }
+
+    pub fn open(&self) {
+        lock(&self.wanted).is_closed = false;
+    }
+
     /// Has the object looked at now.
     pub fn wake(&self, key: Key) {
         self.wake_all([key]);
@@ -36,6 +46,9 @@ impl Agenda {
 
     pub fn wake_all(&self, keys: impl IntoIterator<Item = Key>) {
         let mut wanted = lock(&self.wanted);
+        if wanted.is_closed {
+            return;
+        }
         for key in keys {
             if wanted.keys.insert(key.clone()) {
                 wanted.order.push_back(key);
@@ -91,7 +104,8 @@ impl Agenda {
         let key = wanted.order.pop_front()?;
         wanted.keys.remove(&key);
         if wanted.order.is_empty() {
-            *wanted = Wanted::default();
+            // What took the room for all of them is given back.
+            (wanted.order, wanted.keys) = Default::default();
         }
         Some(key)
     }
@@ -123,6 +137,17 @@ mod tests {
         agenda.wake_all(["a", "b", "a"].map(key));
         let looks = looks(&agenda, 10, |_| None).await;
         assert_eq!(looks, [("a".to_owned(), 0), ("b".to_owned(), 0)]);
+    }
+
+    #[test]
+    fn what_is_wanted_of_a_closed_one_is_not_remembered() {
+        let agenda = Agenda::default();
+        agenda.wake(key("a"));
+        agenda.close();
+        agenda.wake(key("b"));
+        agenda.open();
+        agenda.wake(key("c"));
+        assert_eq!(agenda.drain(), [key("c")]);
     }
 
     #[tokio::test(start_paused = true)]

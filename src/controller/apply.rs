@@ -124,8 +124,8 @@ where
     Ok(newest.and_then(|newest| newest.read().ok()).map(|(newest, _)| newest))
 }
 
-/// Tells of a transition. An event is a courtesy: its failure is the caller's to log, not to repeat.
-pub async fn event<K>(client: &Client, object: &K, transition: &Transition) -> Result<(), ApplyError>
+/// Tells of a transition, in no longer than `limit`. An event is a courtesy: its failure is the caller's to log, not to repeat.
+pub async fn event<K>(client: &Client, object: &K, transition: &Transition, limit: Duration) -> Result<(), ApplyError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
@@ -157,7 +157,7 @@ where
         ..Event::default()
     };
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    in_time(CALL_TIMEOUT, api.create(&PostParams::default(), &event)).await.map(|_| ())
+    in_time(limit, api.create(&PostParams::default(), &event)).await.map(|_| ())
 }
 
 /// Creates the Lease. A conflict means that it is there already.

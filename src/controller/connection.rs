@@ -43,11 +43,13 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
         return None;
     };
     if is_leaving(&connection) {
+        // A finalizer may hold it for long: nobody is to wait for that.
         context.queue.remove(key);
+        context.wake_users(key);
         return None;
     }
     let now = crate::clock::now();
-    if let Some(wait) = context.writes.left_alone(key, &connection.metadata, now) {
+    if let Some(wait) = context.writes.left_alone(key, &connection.metadata) {
         return Some(wait);
     }
     let due = next_look(context, &connection, now);
@@ -61,7 +63,8 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
 /// When the connection is looked at next: not after `now` means now.
 fn next_look(context: &Context, connection: &BigQueryConnection, now: Timestamp) -> Timestamp {
     let link = context.links.of(connection);
-    let Some(read) = link.secret_read_at.filter(|_| link.knows(connection)) else { return now };
+    let read = link.secret_read_at.filter(|read| link.knows(connection) && link.unwritten.is_none() && *read <= now);
+    let Some(read) = read else { return now };
     // What an annotation asks for is answered by one look; a second apart in case that look wrote nothing.
     let asked = connection::is_asked(connection).then_some(read + SignedDuration::from_secs(1));
     let is_fine = link.is_ready() || connection.spec.is_suspended();
@@ -93,9 +96,14 @@ pub async fn doubt(context: &Context, connection: &BigQueryConnection) -> bool {
     let _one_at_a_time = looking.lock().await;
     let now = crate::clock::now();
     let link = context.links.of(connection);
-    if link.checks.last.max(link.doubted_at).is_none_or(|last| last + DOUBTS_APART <= now) {
+    // One in the future is of before the clock was put back.
+    let last = link.checks.last.max(link.doubted_at).filter(|last| *last <= now);
+    if last.is_none_or(|last| last + DOUBTS_APART <= now) {
+        let key = Key::of(Kind::Connection, connection);
         context.links.change(connection, |link| link.doubted_at = Some(now));
-        examine(context, &Key::of(Kind::Connection, connection), true).await;
+        examine(context, &key, true).await;
+        // It may be looked at again sooner than it seemed.
+        context.wake(key);
     }
     context.links.of(connection).is_ready()
 }
@@ -105,6 +113,24 @@ pub fn suspect(context: &Context, connection: &BigQueryConnection) {
     let now = crate::clock::now();
     context.links.change(connection, |link| link.checks.suspected_at = Some(now));
     context.wake(Key::of(Kind::Connection, connection));
+}
+
+/// How long the last writes may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Writes what is known of the connections before this process ends: above all the bytes of the day, which would count for
+/// nothing after it. Nothing else may be at work any more.
+pub async fn leave(context: &Context) {
+    let connections = context.all_connections();
+    // The others were not looked at yet, and have nothing to say.
+    let known = connections.iter().filter(|connection| context.links.of(connection).knows(connection));
+    let settled = known.map(|connection| {
+        context.links.change(connection, |link| link.facts_written_at = None);
+        settle(context, connection, None)
+    });
+    if tokio::time::timeout(LEAVE_TIMEOUT, futures::future::join_all(settled)).await.is_err() {
+        tracing::warn!("not every connection's bytes of the day could be written");
+    }
 }
 
 /// Looks at the Secret, at the connection itself where that is due, and writes the status where it changed. Only for
@@ -192,6 +218,12 @@ fn shared_in_vain(context: &Context, connection: &BigQueryConnection) -> &'stati
 /// Writes the status where it changed, and tells the key results what concerns them.
 async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Option<Verdict>) {
     let key = Key::of(Kind::Connection, connection);
+    let generation = connection.metadata.generation;
+    let unwritten = context.links.change(connection, |link| link.unwritten.take());
+    let verdict = verdict.or(unwritten.filter(|(of, _)| *of == generation).map(|(_, verdict)| verdict));
+    // What this process first says of it is news where it was changed since anybody said something.
+    let observed = connection.status.as_ref().and_then(|status| status.observed_generation);
+    let changed_before = observed != generation;
     let mut connection = connection.clone();
     loop {
         let now = crate::clock::now();
@@ -208,13 +240,24 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
             && status.observed_generation == before.observed_generation
             && status.last_handled_refresh == before.last_handled_refresh
             && status.last_handled_reconcile_at == before.last_handled_reconcile_at;
-        let too_soon = link.facts_written_at.is_some_and(|written| written + FACTS_APART > now);
+        let too_soon = link.facts_written_at.is_some_and(|written| written <= now && written + FACTS_APART > now);
         if status != before && !(only_facts && too_soon) {
             match context.write(&key, &mut connection, status.clone()).await {
-                Ok(_) => {}
+                Ok(_) => {
+                    let transition =
+                        verdict.as_ref().and_then(|verdict| connection::transition(&before, &status, verdict));
+                    context.writes.tell(&connection, transition).await;
+                    if only_facts {
+                        context.links.change(&connection, |link| link.facts_written_at = Some(now));
+                    }
+                }
                 Err(Unwritten::Gone | Unwritten::Deposed) => return,
                 // Its key results are to know all the same.
-                Err(Unwritten::Refused) => connection.status = Some(status.clone()),
+                Err(Unwritten::Refused | Unwritten::Failed) => {
+                    let unwritten = verdict.clone().map(|verdict| (generation, verdict));
+                    context.links.change(&connection, |link| link.unwritten = unwritten);
+                    connection.status = Some(status);
+                }
                 // A verdict on an earlier spec says nothing of this one, and answers nothing that was asked since.
                 Err(Unwritten::Changed(newer)) if asks_anew(&connection, &newer) => return,
                 Err(Unwritten::Changed(newer)) => {
@@ -222,15 +265,10 @@ async fn settle(context: &Context, connection: &BigQueryConnection, verdict: Opt
                     continue;
                 }
             }
-            let transition = verdict.as_ref().and_then(|verdict| connection::transition(&before, &status, verdict));
-            context.writes.tell(&connection, transition).await;
-            if only_facts {
-                context.links.change(&connection, |link| link.facts_written_at = Some(now));
-            }
         } else {
             connection.status = Some(status);
         }
-        announce(context, &key, &connection, now);
+        announce(context, &key, &connection, changed_before, now);
         return;
     }
 }
@@ -266,7 +304,8 @@ fn asks_anew(connection: &BigQueryConnection, newer: &BigQueryConnection) -> boo
 }
 
 /// Has the key results that may use the connection looked at again where its spec, Secret or readiness is news to them.
-fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, now: Timestamp) {
+/// `changed_before` is whether its spec changed before this process, or this reign, saw it.
+fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, changed_before: bool, now: Timestamp) {
     let is_news = context.links.change(connection, |link| {
         let announced = Announced {
             generation: connection.metadata.generation,
@@ -275,7 +314,7 @@ fn announce(context: &Context, key: &Key, connection: &BigQueryConnection, now: 
         };
         let before = link.announced.take();
         link.announced = Some(announced);
-        if before.is_some() && before != link.announced {
+        if before.as_ref().map_or(changed_before, |before| Some(before) != link.announced.as_ref()) {
             link.changed_at = Some(now);
         }
         before != link.announced

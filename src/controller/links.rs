@@ -13,7 +13,7 @@ use crate::{
     bigquery,
     domain::{
         conditions::{self, SATURATED},
-        connection::{self, Checks, Known},
+        connection::{self, Checks, Known, Verdict},
     },
 };
 
@@ -33,6 +33,8 @@ pub struct Link {
     pub known: Known,
     pub checks: Checks,
     pub doubted_at: Option<Timestamp>,
+    /// What was found of the spec of this generation and could not be written.
+    pub unwritten: Option<(Option<i64>, Verdict)>,
     /// When one of its due queries was last seen to be late.
     pub late_at: Option<Timestamp>,
     pub facts_written_at: Option<Timestamp>,

@@ -76,7 +76,7 @@ pub fn look<K: Measurable>(key: &Key, context: &Context) -> Option<Duration> {
         return None;
     };
     let now = crate::clock::now();
-    if let Some(wait) = context.writes.left_alone(key, object.meta(), now) {
+    if let Some(wait) = context.writes.left_alone(key, object.meta()) {
         return Some(wait);
     }
     let connections = context.all_connections();
@@ -127,26 +127,46 @@ pub async fn work<K: Measurable>(job: &Job, context: &Context) {
         object = now;
     }
     loop {
-        let Some(status) = decide(context, &job.key, &object, attempt.as_ref()) else { return };
+        let status = match decide(context, &job.key, &object, attempt.as_ref()) {
+            Decided::Write(status) => status,
+            Decided::Nothing => return,
+            Decided::NotYet => return context.unwritten.keep(&job.key, &object, attempt),
+        };
         match context.write(&job.key, &mut object, status).await {
             Ok(before) => return tell(context, &object, before.as_ref()).await,
             Err(Unwritten::Deposed) => return,
-            Err(Unwritten::Gone | Unwritten::Refused) => return context.unwritten.keep(&job.key, &object, attempt),
+            Err(Unwritten::Failed) => return context.unwritten.keep(&job.key, &object, attempt),
+            // A failure is no loss, and better looked at anew.
+            Err(Unwritten::Gone | Unwritten::Refused) => {
+                let good = attempt.filter(|attempt| matches!(attempt.outcome, Outcome::Measured { .. }));
+                return context.unwritten.keep(&job.key, &object, good);
+            }
             Err(Unwritten::Changed(newer)) => object = *newer,
         }
     }
 }
 
-/// The status to write; None where nothing changes, or where the attempt is not the object's any more.
-fn decide<K: Measurable>(context: &Context, key: &Key, object: &K, attempt: Option<&Attempt>) -> Option<K::Status> {
+/// What is to be written of an object.
+enum Decided<S> {
+    Write(S),
+    /// Nothing changes, or the attempt is not the object's any more.
+    Nothing,
+    /// Its connection was changed and not looked at since.
+    NotYet,
+}
+
+fn decide<K: Measurable>(context: &Context, key: &Key, object: &K, attempt: Option<&Attempt>) -> Decided<K::Status> {
     let connections = context.all_connections();
-    let (measured, route) = gather(context, key, object, &connections)?;
+    let Some((measured, route)) = gather(context, key, object, &connections) else { return Decided::NotYet };
     let now = crate::clock::now();
     if attempt.is_some_and(|attempt| !is_wanted(&attempt.fingerprint, &measured, &route, now)) {
-        return None;
+        return Decided::Nothing;
     }
     let decided = status::next(&measured, &route, attempt, &context.settings.gaps, now);
-    (decided != *measured.status || object.children_changed(key, context)).then(|| K::status_of(key, decided, context))
+    if decided == *measured.status && !object.children_changed(key, context) {
+        return Decided::Nothing;
+    }
+    Decided::Write(K::status_of(key, decided, context))
 }
 
 /// Has the connections counted that something took to or left.
@@ -209,6 +229,7 @@ fn gather<'a, K: Measurable>(
         Ok(connection) => {
             let budget = connection.spec.maximum_bytes_per_day();
             let now = crate::clock::now();
+            let tried = context.tried(key);
             context.links.change(connection, |link| {
                 let is_known = link.knows(connection) || connection.spec.is_suspended();
                 let through = Through {
@@ -216,7 +237,7 @@ fn gather<'a, K: Measurable>(
                     fingerprint: schedule::fingerprint(&measured, source, connection),
                     ready: link.is_ready(),
                     within_budget: budget.is_none_or(|budget| connection::bytes_of_day(&link.known, now) < budget.0),
-                    changed_at: link.changed_at,
+                    changed_at: link.changed_at.filter(|changed| tried.is_none_or(|tried| tried < *changed)),
                 };
                 is_known.then_some((measured, Ok(through)))
             })
@@ -287,7 +308,7 @@ async fn attempt<K: Measurable>(job: &Job, context: &Context, object: &K) -> Tri
         return Tried::Done(unwritten);
     }
     let Some(query) = exchange::query(&measured, source, through.connection, now) else { return Tried::NotNow };
-    // The last look before it is sent: the clock alone ends a reign.
+    // The clock alone ends a reign.
     if !context.reign.is_leading() {
         return Tried::NotNow;
     }
@@ -303,6 +324,7 @@ async fn attempt<K: Measurable>(job: &Job, context: &Context, object: &K) -> Tri
         Some(outcome) => outcome,
         None => return Tried::NotNow,
     };
+    context.note_outcome(&job.key, now, &outcome);
     count(context, &outcome);
     Tried::Done(Attempt {
         fingerprint: through.fingerprint,
@@ -326,7 +348,13 @@ async fn send(
             dry_run(job, client, query).await?;
             return Ok(None);
         }
-        How::CheckedQuery => dry_run(job, client, query).await?,
+        How::CheckedQuery => {
+            dry_run(job, client, query).await?;
+            // It may have taken longer than the reign.
+            if !context.reign.is_leading() {
+                return Err(bigquery::ErrorKind::Cancelled.into());
+            }
+        }
         How::Query => {}
     }
     let started = std::time::Instant::now();
@@ -415,15 +443,14 @@ fn count(context: &Context, outcome: &Outcome) {
     context.metrics.sync(outcome, reason.name());
 }
 
-/// Good answers whose status the API server refused, with the uid of their object: what was paid for is not asked again
-/// when the object is next tried. A failure is no loss, and better looked at anew.
+/// Answers whose status could not be written, with the uid of their object: what was paid for is not asked again when the
+/// object is next tried.
 #[derive(Debug, Default)]
 pub struct UnwrittenAttempts(Mutex<HashMap<Key, (String, Attempt)>>);
 
 impl UnwrittenAttempts {
     fn keep(&self, key: &Key, object: &impl ResourceExt, attempt: Option<Attempt>) {
-        let good = attempt.filter(|attempt| matches!(attempt.outcome, Outcome::Measured { .. }));
-        if let (Some(uid), Some(attempt)) = (object.uid(), good) {
+        if let (Some(uid), Some(attempt)) = (object.uid(), attempt) {
             lock(&self.0).insert(key.clone(), (uid, attempt));
         }
     }

@@ -33,7 +33,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::FutureExt;
@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{BigQueryConnection, OkrKeyResult, OkrObjective},
     bigquery,
-    domain::{connection as connection_domain, judgement::Gaps},
+    domain::{connection as connection_domain, judgement::Gaps, reason::Class, status::Outcome},
     metrics::Metrics,
     view::{
         catalog::Catalog,
@@ -114,6 +114,8 @@ struct Context {
     /// When a refresh or a change last sent a query, by uid.
     asked: Mutex<HashMap<String, Timestamp>>,
     unwritten: measured::UnwrittenAttempts,
+    /// When what a person must mend was last tried, to the exact moment: a status has whole seconds.
+    tried: Mutex<HashMap<Key, Timestamp>>,
     /// When the reign began.
     began: Timestamp,
     reign: Reign,
@@ -221,6 +223,7 @@ pub async fn run(
         writes: Writes::new(client.clone(), Arc::clone(&metrics), reign.clone()),
         asked: Mutex::default(),
         unwritten: measured::UnwrittenAttempts::default(),
+        tried: Mutex::default(),
         began: crate::clock::now(),
         client: client.clone(),
         settings: settings.clone(),
@@ -266,6 +269,8 @@ fn watch_all(
         changes,
         namespaces: settings.namespaces.is_empty().then(Arc::default),
     };
+    // Until this process leads nothing is looked at.
+    objects.close_agendas();
     objects.key_results.watch(client, metrics, watches);
     objects.objectives.watch(client, metrics, watches);
     objects.connections.watch(client, metrics, watches);
@@ -304,10 +309,10 @@ async fn rule(context: Arc<Context>, watches: &mut JoinSet<Fatal>, shutdown: &Ca
     context.metrics.leads(true);
     context.metrics.watch_queue(&context.queue);
     let mut tasks = JoinSet::new();
-    let Objects { key_results, objectives, connections, .. } = &*context.objects;
-    connections.wake_where(|_, _| true);
-    key_results.wake_where(|_, _| true);
-    objectives.wake_where(|_, _| true);
+    context.objects.open_agendas();
+    context.objects.wake_all();
+    let each = Arc::clone(&context);
+    tasks.spawn(async move { each.objects.follow_clock().await });
     let each = Arc::clone(&context);
     tasks.spawn(async move {
         each.objects.connections.agenda.keep(|key| connection::look(key, &each)).await;
@@ -343,8 +348,12 @@ async fn rule(context: Arc<Context>, watches: &mut JoinSet<Fatal>, shutdown: &Ca
         finish(&context).await;
     }
     cancel_the_rest(&context).await;
+    if matches!(end, End::Stop(_)) {
+        connection::leave(&context).await;
+    }
     // The agendas outlive this reign: a task of it that still runs would take from them what the next one is to look at.
     tasks.shutdown().await;
+    context.objects.close_agendas();
     context.metrics.leads(false);
     end
 }
@@ -378,8 +387,9 @@ async fn worker(context: Arc<Context>) -> Fatal {
 /// only then the job's id is known, by which it can be cancelled.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// How long the rest may take to be cancelled at BigQuery. Together below the 30 s that a pod has by default.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(13);
+/// How long the rest may take to be cancelled at BigQuery. With what connections write last, the release of the Lease and the
+/// runtime's end it is together below the 30 s that a pod has by default.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// Lets what runs end by itself, for a while, as long as this process leads.
 async fn finish(context: &Context) {
@@ -397,7 +407,46 @@ async fn cancel_the_rest(context: &Context) {
     }
 }
 
+/// How often the clocks are compared, and by how much one must have jumped.
+const CLOCKS_COMPARED: Duration = Duration::from_secs(10);
+const CLOCKS_JUMP: SignedDuration = SignedDuration::from_secs(2);
+
 impl Objects {
+    /// Has everything looked at again.
+    fn wake_all(&self) {
+        self.connections.wake_where(|_, _| true);
+        self.key_results.wake_where(|_, _| true);
+        self.objectives.wake_where(|_, _| true);
+    }
+
+    fn open_agendas(&self) {
+        self.connections.agenda.open();
+        self.key_results.agenda.open();
+        self.objectives.agenda.open();
+    }
+
+    fn close_agendas(&self) {
+        self.connections.agenda.close();
+        self.key_results.agenda.close();
+        self.objectives.agenda.close();
+    }
+
+    /// Slots go by the wall clock and waits by the monotonic one, which stands still while a machine sleeps and knows of no
+    /// correction. Where one jumps past the other, all is looked at again. Never returns.
+    async fn follow_clock(&self) -> Fatal {
+        let clocks = || (crate::clock::now(), Instant::now());
+        let (mut wall, mut monotonic) = clocks();
+        loop {
+            tokio::time::sleep(CLOCKS_COMPARED).await;
+            let (wall_now, monotonic_now) = clocks();
+            if let Some(jump) = jump(wall_now.duration_since(wall), monotonic_now - monotonic) {
+                tracing::warn!(seconds = jump.as_secs(), "the clock jumped: everything is looked at again");
+                self.wake_all();
+            }
+            (wall, monotonic) = (wall_now, monotonic_now);
+        }
+    }
+
     /// Waits until all that exists has been listed. Key results that were decided before would lose their connection, and
     /// be synced once more when it appears.
     async fn listed(&self) {
@@ -429,7 +478,8 @@ impl Context {
     ) -> Result<Option<K::Status>, Unwritten<K>> {
         let version = match self.writes.status(key, object, &status).await {
             Ok(version) => Some(version),
-            Err(Unwritten::Changed(newer)) => {
+            Err(Unwritten::Changed(mut newer)) => {
+                self.store().carry_asks(key, &mut *newer);
                 self.store().advance(key, &*newer);
                 // The watch will bring it as something known.
                 self.wake(key.clone());
@@ -451,8 +501,12 @@ impl Context {
         Ok(before)
     }
 
+    /// Those that can be chosen: one on its way out is none.
     fn all_connections(&self) -> Vec<Arc<BigQueryConnection>> {
-        self.objects.connections.store.filter_map(|_, connection| Some(Arc::clone(connection)))
+        let stays = |_: &Key, connection: &Arc<BigQueryConnection>| {
+            (!store::is_leaving(&**connection)).then(|| Arc::clone(connection))
+        };
+        self.objects.connections.store.filter_map(stays)
     }
 
     /// What is known of the labels of namespaces.
@@ -478,6 +532,21 @@ impl Context {
         self.queue.cancel(key);
         self.writes.forget(key);
         self.unwritten.forget(key);
+        lock(&self.tried).remove(key);
+    }
+
+    fn tried(&self, key: &Key) -> Option<Timestamp> {
+        lock(&self.tried).get(key).copied()
+    }
+
+    /// Remembers what was sent at `sent`, where it came to what a person must mend.
+    fn note_outcome(&self, key: &Key, sent: Timestamp, outcome: &Outcome) {
+        let mut tried = lock(&self.tried);
+        if matches!(outcome, Outcome::Failed { reason, .. } if reason.class() == Class::PersonMustAct) {
+            tried.insert(key.clone(), sent);
+        } else {
+            tried.remove(key);
+        }
     }
 
     fn last_asked(&self, uid: &str) -> Option<Timestamp> {
@@ -531,6 +600,12 @@ impl Context {
     }
 }
 
+/// By how much one clock, which went on by `wall`, jumped past the other, which went on by `monotonic`; None where it did not.
+fn jump(wall: SignedDuration, monotonic: Duration) -> Option<SignedDuration> {
+    let jump = wall - SignedDuration::try_from(monotonic).ok()?;
+    (jump.abs() > CLOCKS_JUMP).then_some(jump)
+}
+
 /// How long to wait from `now` until `moment`; a whole millisecond more, so as not to wake before it.
 fn until(moment: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(moment.duration_since(now)).unwrap_or_default() + Duration::from_millis(1)
@@ -539,4 +614,19 @@ fn until(moment: Timestamp, now: Timestamp) -> Duration {
 /// A panic while the lock was held ends the process anyway.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_drift_do_not_jump() {
+        let ten = Duration::from_secs(10);
+        let wall = SignedDuration::from_millis;
+        assert_eq!(jump(wall(10_900), ten), None);
+        assert_eq!(jump(wall(8_100), ten), None);
+        assert_eq!(jump(wall(3_610_000), ten), Some(SignedDuration::from_hours(1)), "the machine slept");
+        assert_eq!(jump(wall(-3_590_000), ten), Some(SignedDuration::from_hours(-1)), "it was put back");
+    }
 }

@@ -53,7 +53,7 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
         return measured::look::<OkrObjective>(key, context);
     };
     let now = crate::clock::now();
-    if let Some(wait) = context.writes.left_alone(key, &objective.metadata, now) {
+    if let Some(wait) = context.writes.left_alone(key, &objective.metadata) {
         return Some(wait);
     }
     if let Some(running) = context.queue.running(key) {
@@ -108,7 +108,7 @@ pub async fn work(job: &Job, context: &Context) {
         }
         match context.write(&job.key, &mut objective, next).await {
             Ok(before) => return measured::tell(context, &objective, before.as_ref()).await,
-            Err(Unwritten::Gone | Unwritten::Deposed | Unwritten::Refused) => return,
+            Err(Unwritten::Gone | Unwritten::Deposed | Unwritten::Refused | Unwritten::Failed) => return,
             Err(Unwritten::Changed(newer)) => objective = *newer,
         }
     }

@@ -202,7 +202,7 @@ struct Turns {
 impl LaneState {
     fn has_room(&self, free_workers: usize, now: Instant) -> bool {
         let paced = self.pace.at_once(now).is_none_or(|at_once| self.running < at_once);
-        paced && self.limit.is_none_or(|limit| self.running < limit.min(PER_FREE_WORKER * free_workers))
+        paced && self.running < self.limit.unwrap_or(usize::MAX).min(PER_FREE_WORKER * free_workers)
     }
 
     fn is_idle(&self, now: Instant) -> bool {

@@ -99,6 +99,20 @@ impl Asks {
             [REFRESH_ANNOTATION, RECONCILE_AT_ANNOTATION].into_iter().filter_map(asking).collect();
         (!annotations.is_empty()).then(|| Box::new(Self { uid: meta.uid.clone(), annotations }))
     }
+
+    /// Gives the same object what was asked of it and is not served yet, unless something newer is asked.
+    fn carry_into(&self, metadata: &mut ObjectMeta, echoes: &Echoes) {
+        if self.uid != metadata.uid {
+            return;
+        }
+        for (name, value) in &self.annotations {
+            let echo = echoes.of(name);
+            let present = metadata.annotations.as_ref().and_then(|annotations| annotations.get(name));
+            if echo != Some(value.as_str()) && (present.is_none() || present.map(String::as_str) == echo) {
+                metadata.annotations.get_or_insert_default().insert(name.clone(), value.clone());
+            }
+        }
+    }
 }
 
 /// Of two of the same API server the greater one is the newer; one that is no number passes for the oldest.
@@ -342,6 +356,15 @@ impl<K: Keep> Store<K> {
         (key, true)
     }
 
+    /// Gives an object that a write met what was asked of it before and is not served yet, though its annotation is gone.
+    pub fn carry_asks(&self, key: &Key, met: &mut K) {
+        let echoes = met.status().and_then(|status| Echoes::deserialize(serde_json::to_value(status).ok()?).ok());
+        let contents = lock(&self.contents);
+        if let Some(asks) = contents.objects.get(key).and_then(Kept::asks) {
+            asks.carry_into(met.meta_mut(), &echoes.unwrap_or_default());
+        }
+    }
+
     /// Takes what a write of ours made or met, before the watch shows it: no decision is made on an older object.
     pub fn advance(&self, key: &Key, object: &K) {
         let version = resource_version(object.meta().resource_version.as_deref());
@@ -549,15 +572,7 @@ impl<K: DeserializeOwned> Arrived<K> {
     /// The metadata, with what was asked for before and is still to be served, though the annotation is gone (SPEC 4).
     fn metadata_after(&self, asks: &Asks) -> ObjectMeta {
         let mut metadata = self.metadata.clone();
-        if asks.uid == metadata.uid {
-            let echoes = self.echoes();
-            for (name, value) in &asks.annotations {
-                if echoes.of(name) != Some(value.as_str()) {
-                    let annotations = metadata.annotations.get_or_insert_default();
-                    annotations.entry(name.clone()).or_insert_with(|| value.clone());
-                }
-            }
-        }
+        asks.carry_into(&mut metadata, &self.echoes());
         metadata
     }
 
@@ -784,7 +799,15 @@ mod tests {
         assert_eq!(asked(3, "u", json!({REFRESH_ANNOTATION: "b"}), json!({})).as_deref(), Some("b"));
         assert_eq!(asked(4, "u", json!({}), json!({"lastHandledRefresh": "b"})), None, "it was served");
         assert_eq!(asked(5, "u", json!({REFRESH_ANNOTATION: "c"}), json!({})).as_deref(), Some("c"));
-        assert_eq!(asked(6, "another of its name", json!({}), json!({})), None);
+        let put_back = (json!({REFRESH_ANNOTATION: "b"}), json!({"lastHandledRefresh": "b"}));
+        assert_eq!(asked(6, "u", put_back.0, put_back.1).as_deref(), Some("c"), "what it has again is served already");
+        let mut met = key_result("kr", &json!({"lastHandledRefresh": "b"}));
+        met["metadata"]["annotations"] = json!({});
+        met["metadata"]["uid"] = json!("u");
+        let mut met = arrive(&met).read().unwrap().0;
+        store.carry_asks(&Key::of(Kind::KeyResult, &met), &mut met);
+        assert_eq!(met.metadata.annotations.unwrap()[REFRESH_ANNOTATION], "c", "a write met it without");
+        assert_eq!(asked(7, "another of its name", json!({}), json!({})), None);
     }
 
     #[test]

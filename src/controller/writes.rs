@@ -5,10 +5,9 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use jiff::{SignedDuration, Timestamp};
 use kube::{Client, Resource, ResourceExt, api::ObjectMeta, core::NamespaceResourceScope};
 
 use crate::{causes::chain, domain::event::Transition, metrics::Metrics};
@@ -19,7 +18,6 @@ use super::{
     lock,
     queue::Key,
     store::Keep,
-    until,
 };
 
 /// What was written, or could not be.
@@ -38,6 +36,8 @@ pub enum Unwritten<K> {
     Changed(Box<K>),
     /// The API server would say the same again; the object is left alone for a while.
     Refused,
+    /// The API server does not take it now, and may take those of other objects; this one is left alone for a moment.
+    Failed,
     /// This process leads no longer: what is to be written is another's to decide.
     Deposed,
 }
@@ -50,7 +50,7 @@ struct Rest {
     resource_version: Option<String>,
     /// How often it was found so.
     times: usize,
-    until: Timestamp,
+    until: Instant,
 }
 
 impl Rest {
@@ -62,17 +62,23 @@ impl Rest {
 /// A status that is refused mostly stays refused until a person mends the object, its definition or our rights. But an
 /// API server that has just started answers 403 until it knows its roles: the first refusals are not taken at their
 /// word. Later ones wait as long as the last.
-const LEFT_ALONE: [SignedDuration; 3] =
-    [SignedDuration::from_secs(20), SignedDuration::from_mins(2), SignedDuration::from_mins(15)];
+const LEFT_ALONE: [Duration; 3] = [Duration::from_secs(20), Duration::from_mins(2), Duration::from_mins(15)];
+
+/// How long a worker waits for one object's status to be taken. What fails may be a webhook's for one namespace alone: the
+/// others are not to wait for that.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the object is left alone then.
+const AGAIN_AFTER: Duration = Duration::from_secs(20);
 
 impl Writes {
     pub fn new(client: Client, metrics: Arc<Metrics>, reign: Reign) -> Self {
         Self { client, metrics, reign, resting: Mutex::default() }
     }
 
-    /// Writes a status that was decided on `object`, waiting out an API server that does not answer. Returns the object's
-    /// new resourceVersion.
+    /// Writes a status that was decided on `object`, and tries for a while where the API server does not take it. Returns the
+    /// object's new resourceVersion.
     pub async fn status<K: Keep>(&self, key: &Key, object: &K, status: &K::Status) -> Result<String, Unwritten<K>> {
+        let began = Instant::now();
         let mut wait = Duration::from_secs(1);
         loop {
             let Some(limit) = self.reign.write_timeout(apply::CALL_TIMEOUT) else { return Err(Unwritten::Deposed) };
@@ -107,19 +113,25 @@ impl Writes {
                 Err(error) => error,
             };
             self.metrics.written(&K::kind(&()), "failed");
+            let is_over = began.elapsed() + wait > PATIENCE;
+            let next = if is_over { AGAIN_AFTER } else { wait };
             tracing::warn!(
                 kind = %K::kind(&()),
                 namespace = object.namespace(),
                 name = object.name_any(),
                 error = chain(&error),
                 "a status could not be written; trying again in {} s",
-                wait.as_secs()
+                next.as_secs()
             );
+            if is_over {
+                self.leave_alone_for(next, key, object);
+                return Err(Unwritten::Failed);
+            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.reign.ended().cancelled_owned() => return Err(Unwritten::Deposed),
             }
-            wait = (wait * 2).min(Duration::from_secs(30));
+            wait *= 2;
         }
     }
 
@@ -129,10 +141,8 @@ impl Writes {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         for transition in transitions {
-            if !self.reign.is_leading() {
-                return;
-            }
-            if let Err(error) = apply::event(&self.client, object, &transition).await {
+            let Some(limit) = self.reign.write_timeout(apply::CALL_TIMEOUT) else { return };
+            if let Err(error) = apply::event(&self.client, object, &transition, limit).await {
                 tracing::warn!(
                     kind = %K::kind(&()),
                     namespace = object.namespace(),
@@ -145,15 +155,16 @@ impl Writes {
         }
     }
 
-    /// How long the object is left alone from `now`, because its status was refused or it is gone.
-    pub fn left_alone(&self, key: &Key, meta: &ObjectMeta, now: Timestamp) -> Option<Duration> {
+    /// How long the object is left alone from now, because its status was not taken or it is gone.
+    pub fn left_alone(&self, key: &Key, meta: &ObjectMeta) -> Option<Duration> {
         let mut resting = lock(&self.resting);
         let rest = resting.get(key)?;
         if !rest.covers(meta) {
             resting.remove(key);
             return None;
         }
-        (rest.until > now).then(|| until(rest.until, now))
+        let left = rest.until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left + Duration::from_millis(1))
     }
 
     /// The watch knows no such object any more: what was remembered of it goes too.
@@ -169,12 +180,21 @@ impl Writes {
     }
 
     /// Returns for how long.
-    fn leave_alone(&self, key: &Key, meta: &ObjectMeta, resource_version: Option<String>) -> SignedDuration {
+    fn leave_alone(&self, key: &Key, meta: &ObjectMeta, resource_version: Option<String>) -> Duration {
         let mut resting = lock(&self.resting);
         let times = resting.get(key).filter(|rest| rest.covers(meta)).map_or(0, |rest| rest.times);
         let wait = LEFT_ALONE[times.min(LEFT_ALONE.len() - 1)];
-        let until = crate::clock::now() + wait;
+        let until = Instant::now() + wait;
         resting.insert(key.clone(), Rest { uid: meta.uid.clone(), resource_version, times: times + 1, until });
         wait
+    }
+
+    /// Until it changes, for so long. How often it was refused before stays known.
+    fn leave_alone_for(&self, wait: Duration, key: &Key, object: &impl ResourceExt) {
+        let mut resting = lock(&self.resting);
+        let meta = object.meta();
+        let times = resting.get(key).filter(|rest| rest.covers(meta)).map_or(0, |rest| rest.times);
+        let (uid, resource_version) = (meta.uid.clone(), meta.resource_version.clone());
+        resting.insert(key.clone(), Rest { uid, resource_version, times, until: Instant::now() + wait });
     }
 }

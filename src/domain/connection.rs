@@ -193,15 +193,16 @@ pub fn next_check(
     if is_asked(connection) {
         return now;
     }
-    match (checks.last, checks.failures) {
+    // Times from the future are of before the clock was put back, or come from a status that others wrote into.
+    let [last, proven_at] = [checks.last, proven_at].map(|time| time.filter(|time| *time <= now));
+    match (last, checks.failures) {
         (Some(last), failures @ 1..) => {
             let index = usize::try_from(failures - 1).unwrap_or(usize::MAX);
             calendar::after(last, CHECK_STEPS.get(index).copied().unwrap_or(CHECK_LATER))
         }
         (_, _) if !is_ready(connection) => now,
         (last, _) => {
-            // A proof from the future is none: it may come from a status that others wrote into.
-            let Some(proven) = last.max(proven_at.filter(|proven| *proven <= now)) else { return now };
+            let Some(proven) = last.max(proven_at) else { return now };
             let routine = calendar::after(proven, CHECK_AGAIN);
             // One check for all that failed, and none where a query went well since.
             let suspected = checks.suspected_at.filter(|suspected| *suspected > proven);

@@ -214,7 +214,9 @@ impl Planning<'_> {
     /// When the next attempt is due, and why.
     fn next(&self, through: &Through<'_>, fingerprint: &str) -> (Timestamp, Why) {
         let (measured, status) = (self.measured, self.measured.status);
-        let asked = self.last_asked.map_or(self.now, |last| after(last, ASKED_APART).max(self.now));
+        // One in the future is of before the clock was put back.
+        let last_asked = self.last_asked.filter(|last| *last <= self.now);
+        let asked = last_asked.map_or(self.now, |last| after(last, ASKED_APART).max(self.now));
         // An attempt is always written with its Ready: without one it is none of ours, and nothing would wake for its slot.
         let decided = conditions::find(&status.conditions, conditions::READY).is_some();
         let ours = |last: &Time| decided && has_been(last, self.now);
@@ -324,7 +326,10 @@ impl Planning<'_> {
         let Some(period) = measured.period else { return false };
         let read_after_end =
             |time: &Time| has_been(time, self.now) && calendar::day(time.0, self.zone) > period.end_date.0;
-        let same = |of: &Option<String>| fingerprint.is_none_or(|fingerprint| of.as_deref() == Some(fingerprint));
+        let same = |of: &Option<String>| match fingerprint {
+            Some(fingerprint) => of.as_deref() == Some(fingerprint),
+            None => of.is_some(),
+        };
         self.period_is_over()
             && status.value.is_some()
             && status.value_time.as_ref().is_some_and(read_after_end)

@@ -419,9 +419,15 @@ fn fresh(
     if at_rest {
         return None;
     }
-    if let (Source::BigQuery(_), Ok(through)) = (measured.source, route)
-        && status.query_fingerprint.as_deref() != Some(through.fingerprint.as_str())
-    {
+    let is_of_the_query = match (measured.source, &status.query_fingerprint, route) {
+        (Source::Manual(_), ..) => true,
+        // It is not known to be any query's, whatever the connection.
+        (Source::BigQuery(_), None, _) => false,
+        (Source::BigQuery(_), Some(fingerprint), Ok(through)) => *fingerprint == through.fingerprint,
+        // Without a connection nothing is compared.
+        (Source::BigQuery(_), Some(_), Err(_)) => true,
+    };
+    if !is_of_the_query {
         return Some((Truth::False, "QueryChanged", "The value is that of another query or connection."));
     }
     Some(if now >= end {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::{Method, Request, StatusCode};
-use kube::{Client, client::Body};
+use kube::{Client, api::DeleteParams, client::Body};
 use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::json;
 
@@ -209,18 +209,73 @@ async fn what_a_dry_run_found_is_dropped_when_the_key_result_was_suspended_meanw
 }
 
 #[tokio::test]
-async fn a_status_that_is_refused_holds_up_nobody_else() {
-    let (sandbox, stub) = stubbed("invalid", Reply::number("INT64", "47")).await;
-    sandbox.apply::<OkrKeyResult>("bad", reach("SELECT 47")).await;
-    let client = through(&sandbox, |method, uri| match method == Method::PUT && uri.contains("/bad/status") {
-        true => Way::Refused(StatusCode::UNPROCESSABLE_ENTITY),
-        false => Way::Through,
-    });
-    let _operator = sandbox.operator_through(client, |settings| settings.max_concurrent_syncs = 1);
-    await_some("the query ran", || async { (runs(&stub, "SELECT 47") == 1).then_some(()) }).await;
-    sandbox.apply::<OkrKeyResult>("good", reach("SELECT 48")).await;
-    tokio::time::timeout(Duration::from_secs(10), sandbox.await_reason("good", "Synced")).await.expect("not held up");
-    assert_eq!(runs(&stub, "SELECT 47"), 1, "and it is not asked again and again");
+async fn a_status_that_is_not_taken_holds_up_nobody_else() {
+    // Invalid for good, and as long as a webhook of its namespace is down.
+    for (code, prefix) in
+        [(StatusCode::UNPROCESSABLE_ENTITY, "invalid"), (StatusCode::INTERNAL_SERVER_ERROR, "webhook")]
+    {
+        let (sandbox, stub) = stubbed(prefix, Reply::number("INT64", "47")).await;
+        sandbox.apply::<OkrKeyResult>("bad", reach("SELECT 47")).await;
+        let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/bad/status") {
+            true => Way::Refused(code),
+            false => Way::Through,
+        });
+        let _operator = sandbox.operator_through(client, |settings| settings.max_concurrent_syncs = 1);
+        await_some("the query ran", || async { (runs(&stub, "SELECT 47") == 1).then_some(()) }).await;
+        sandbox.apply::<OkrKeyResult>("good", reach("SELECT 48")).await;
+        let good = sandbox.await_reason("good", "Synced");
+        tokio::time::timeout(Duration::from_secs(15), good).await.expect("not held up");
+        assert_eq!(runs(&stub, "SELECT 47"), 1, "and it is not asked again and again");
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_for_long_is_written_later_without_another_query() {
+    for (reply, reason) in [(Reply::number("INT64", "47"), "Synced"), (Reply::null("INT64"), "NullValue")] {
+        let (sandbox, stub) = stubbed("outage", reply).await;
+        sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+        let began = std::time::Instant::now();
+        let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
+            true if began.elapsed() < Duration::from_secs(15) => Way::Refused(StatusCode::INTERNAL_SERVER_ERROR),
+            _ => Way::Through,
+        });
+        let _operator = sandbox.operator_through(client, |_| {});
+        await_some("the query ran", || async { (runs(&stub, "SELECT 47") == 1).then_some(()) }).await;
+        sandbox.await_reason("kr", reason).await;
+        assert_eq!(runs(&stub, "SELECT 47"), 1, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_while_its_connection_is_looked_at_anew_is_not_lost() {
+    let (sandbox, stub) = stubbed("edited", Reply::number("INT64", "47")).await;
+    let operator = sandbox.operator();
+    sandbox.await_connection("warehouse", "Connected").await;
+    let slow = Reply::number("INT64", "47").delay(Duration::from_secs(2)).dry_run(Reply::number("INT64", "47"));
+    stub.on("SELECT 47", slow);
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    stub.until("jobs.query", 1).await;
+    // The check of what it is now ends after the query.
+    stub.on("SELECT 1", Reply::number("INT64", "1").delay_dry_run(Duration::from_secs(4)));
+    sandbox.patch::<BigQueryConnection>("warehouse", json!({"spec": {"description": "Ours"}})).await;
+    let status = sandbox.await_reason("kr", "Synced").await;
+    assert_eq!((status.value.as_deref(), runs(&stub, "SELECT 47")), (Some("47"), 1));
+    operator.stop().await;
+    assert_eq!(runs(&stub, "SELECT 47"), 1, "it was paid for once");
+}
+
+#[tokio::test]
+async fn a_connection_that_a_finalizer_keeps_is_gone_for_its_key_results() {
+    let (sandbox, _stub) = stubbed("finalizer", Reply::number("INT64", "47")).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let _operator = sandbox.operator();
+    sandbox.await_reason("kr", "Synced").await;
+    let finalizers = |finalizers: serde_json::Value| json!({"metadata": {"finalizers": finalizers}});
+    sandbox.patch::<BigQueryConnection>("warehouse", finalizers(json!(["example.com/slow"]))).await;
+    let api = sandbox.api::<BigQueryConnection>();
+    api.delete("warehouse", &DeleteParams::default()).await.unwrap();
+    sandbox.await_reason("kr", "ConnectionNotFound").await;
+    sandbox.patch::<BigQueryConnection>("warehouse", finalizers(json!(null))).await;
 }
 
 #[tokio::test]

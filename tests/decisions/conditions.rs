@@ -275,6 +275,28 @@ fn fresh_ends_after_two_intervals_or_with_another_query() {
 }
 
 #[test]
+fn a_value_that_is_no_querys_is_fresh_nowhere() {
+    let no_connection = || NoConnection { reason: Reason::ConnectionNotFound, message: "in words".to_owned() };
+    let fresh = |world: &World| {
+        let next = world.next(None);
+        let fresh = next.conditions.into_iter().find(|condition| condition.type_ == "Fresh").unwrap();
+        (fresh.status, fresh.reason)
+    };
+    let mut world = World::synced(json!({}), "50").later(minutes(1));
+    world.no_connection = Some(no_connection());
+    assert_eq!(fresh(&world), ("True".to_owned(), "Current".to_owned()), "nothing is compared");
+    world.status_mut().query_fingerprint = None;
+    assert_eq!(fresh(&world), ("False".to_owned(), "QueryChanged".to_owned()));
+    // Nor is it the last value of a period that ended.
+    let mut ended = World::synced(json!({"period": {"startDate": "2026-01-01", "endDate": "2026-02-19"}}), "50");
+    ended.wait(minutes(1));
+    ended.no_connection = Some(no_connection());
+    assert_eq!(ended.plan().held().unwrap().0, Reason::PeriodEnded);
+    ended.status_mut().query_fingerprint = None;
+    assert_eq!(ended.plan().held().unwrap().0, Reason::ConnectionNotFound);
+}
+
+#[test]
 fn a_manual_value_is_fresh_for_its_own_time() {
     let manual = |valid_for: Option<&str>| json!({"value": 50, "asOf": "2026-02-20", "validFor": valid_for});
     let period = json!({"startDate": "2026-01-01", "endDate": "2026-04-11", "timeZone": "Europe/Paris"});

@@ -161,6 +161,15 @@ fn failing_checks_follow_their_own_steps_however_much_fails_meanwhile() {
     }
 }
 
+#[test]
+fn a_check_of_before_the_clock_was_put_back_is_no_check() {
+    let connection = after(warehouse(), Connected, 0);
+    for failures in [0, 1] {
+        let checks = Checks { last: Some(noon(50) + minutes(60)), failures, suspected_at: None };
+        assert_eq!(next_check(&connection, checks, None, noon(50)), noon(50));
+    }
+}
+
 /// `Saturated` of a connection with this load at a moment; None where it is absent.
 fn saturated(connection: &mut BigQueryConnection, load: Load, now: Timestamp) -> Option<(String, String)> {
     let mut status = connection.status.clone().unwrap();

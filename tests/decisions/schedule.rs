@@ -412,6 +412,16 @@ fn a_connection_that_was_mended_before_the_slot_shows_nowhere() {
 }
 
 #[test]
+fn a_request_of_before_the_clock_was_put_back_holds_up_no_other() {
+    let mut world = World::synced(json!({}), "1").later(minutes(1));
+    world.refreshes("again");
+    world.last_asked = Some(world.now - seconds(1));
+    assert_eq!(attempt(&world).0, world.now + seconds(9));
+    world.last_asked = Some(world.now + hours(1));
+    check_now(&world, Why::Refresh, How::Query);
+}
+
+#[test]
 fn without_a_connection_nothing_is_compared() {
     for reason in [Reason::ConnectionNotFound, Reason::ConnectionNotShared, Reason::AmbiguousConnection] {
         let mut world = World::synced(json!({}), "1").later(minutes(1));
