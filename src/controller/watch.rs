@@ -14,6 +14,7 @@ use kube::{
     core::{NamespaceResourceScope, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
+        utils::Backoff,
         watcher::{self, Event, watcher},
     },
 };
@@ -41,8 +42,12 @@ const LONGEST_REFUSAL: Duration = Duration::from_secs(300);
 /// but no API server promises that.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A watch that nobody refused for this long has recovered: retries are at most half a minute apart, and a list that hangs
-/// is an error after [`READ_TIMEOUT`].
+/// After an outage a watch may have to be retried twice: an API server that has just started knows no resourceVersion of
+/// before. What changes is not to wait for long all the same.
+const LONGEST_RETRY: Duration = Duration::from_secs(8);
+
+/// A watch that nobody refused for this long has recovered: retries are at most [`LONGEST_RETRY`] apart, and a list that
+/// hangs is an error after [`READ_TIMEOUT`].
 const RECOVERED_AFTER: Duration = Duration::from_secs(180);
 
 /// What the API server refuses for this long is not ours to read; it learns of a new Role within a second or two. Until
@@ -129,6 +134,24 @@ impl<K: Keep> Watched<K> {
     }
 }
 
+/// The waits between retries: kube-runtime's own, which grow to half a minute, cut.
+#[derive(Default)]
+struct Retries(watcher::DefaultBackoff);
+
+impl Iterator for Retries {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|wait| wait.min(LONGEST_RETRY))
+    }
+}
+
+impl Backoff for Retries {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
 /// One watch.
 struct Follow {
     scope: Scope,
@@ -141,7 +164,7 @@ impl Follow {
     async fn run<K: Keep>(self, api: Api<Arrived<K>>, watched: &Watched<K>) -> Fatal {
         let kind = kind_name::<K>();
         self.metrics.watches(kind);
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut events = watcher(api, watcher::Config::default()).backoff(Retries::default()).boxed();
         let mut refusals = Refusals::default();
         let mut listing = HashSet::new();
         let mut refused_since = None;
@@ -291,7 +314,7 @@ impl Namespaces {
     pub async fn watch(&self, client: Client, metrics: &Metrics, changed: impl Fn(&str)) -> Fatal {
         let kind = NAMESPACE;
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut events = watcher(api, watcher::Config::default()).backoff(Retries::default()).boxed();
         let mut refusals = Refusals::default();
         let mut listing = HashSet::new();
         while let Some(event) = events.next().await {
@@ -379,6 +402,13 @@ mod tests {
     fn a_namespace_named_twice_is_watched_once() {
         assert_eq!(scopes(&["a".to_owned(), "b".to_owned(), "a".to_owned()]).len(), 2);
         assert_eq!(scopes(&[]), [None].into());
+    }
+
+    #[test]
+    fn no_retry_waits_for_long() {
+        let waits: Vec<Duration> = Retries::default().take(20).collect();
+        assert!(waits[0] < Duration::from_secs(2), "{waits:?}");
+        assert_eq!(waits.iter().max(), Some(&LONGEST_RETRY));
     }
 
     #[test]
