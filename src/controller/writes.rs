@@ -53,6 +53,13 @@ struct Rest {
     until: Instant,
 }
 
+/// What an object is left alone for.
+#[derive(Clone, Copy)]
+enum Why {
+    Failed,
+    RefusedOrGone,
+}
+
 impl Rest {
     fn covers(&self, meta: &ObjectMeta) -> bool {
         self.uid == meta.uid && (self.resource_version.is_none() || self.resource_version == meta.resource_version)
@@ -91,7 +98,7 @@ impl Writes {
                 Err(ApplyError::Gone) => return Err(self.gone(key, object)),
                 Err(error @ ApplyError::Refused { .. }) => {
                     self.metrics.written(&K::kind(&()), "refused");
-                    let wait = self.leave_alone(key, object.meta(), object.resource_version());
+                    let wait = self.leave_alone(Why::RefusedOrGone, key, object.meta(), object.resource_version());
                     tracing::error!(
                         kind = %K::kind(&()),
                         namespace = object.namespace(),
@@ -124,7 +131,7 @@ impl Writes {
                 next.as_secs()
             );
             if is_over {
-                self.leave_alone_for(next, key, object);
+                self.leave_alone(Why::Failed, key, object.meta(), object.resource_version());
                 return Err(Unwritten::Failed);
             }
             tokio::select! {
@@ -175,26 +182,21 @@ impl Writes {
     /// The watch may take minutes to say so too, and until then the object looks as if it were there and due. It is left
     /// alone meanwhile; not forgotten, because a 404 may come from anything in between.
     fn gone<K: Keep>(&self, key: &Key, object: &K) -> Unwritten<K> {
-        self.leave_alone(key, object.meta(), None);
+        self.leave_alone(Why::RefusedOrGone, key, object.meta(), None);
         Unwritten::Gone
     }
 
     /// Returns for how long.
-    fn leave_alone(&self, key: &Key, meta: &ObjectMeta, resource_version: Option<String>) -> Duration {
+    fn leave_alone(&self, why: Why, key: &Key, meta: &ObjectMeta, resource_version: Option<String>) -> Duration {
         let mut resting = lock(&self.resting);
         let times = resting.get(key).filter(|rest| rest.covers(meta)).map_or(0, |rest| rest.times);
-        let wait = LEFT_ALONE[times.min(LEFT_ALONE.len() - 1)];
+        // A mere failure is no refusal, and does not count as one.
+        let (wait, times) = match why {
+            Why::Failed => (AGAIN_AFTER, times),
+            Why::RefusedOrGone => (LEFT_ALONE[times.min(LEFT_ALONE.len() - 1)], times + 1),
+        };
         let until = Instant::now() + wait;
-        resting.insert(key.clone(), Rest { uid: meta.uid.clone(), resource_version, times: times + 1, until });
+        resting.insert(key.clone(), Rest { uid: meta.uid.clone(), resource_version, times, until });
         wait
-    }
-
-    /// Until it changes, for so long. How often it was refused before stays known.
-    fn leave_alone_for(&self, wait: Duration, key: &Key, object: &impl ResourceExt) {
-        let mut resting = lock(&self.resting);
-        let meta = object.meta();
-        let times = resting.get(key).filter(|rest| rest.covers(meta)).map_or(0, |rest| rest.times);
-        let (uid, resource_version) = (meta.uid.clone(), meta.resource_version.clone());
-        resting.insert(key.clone(), Rest { uid, resource_version, times, until: Instant::now() + wait });
     }
 }
