@@ -20,7 +20,10 @@ use kube::{
     api::ObjectMeta,
     core::{NamespaceResourceScope, object::HasStatus},
 };
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::{Value, value::RawValue};
 use tokio::sync::watch;
 
@@ -455,11 +458,11 @@ pub struct Arrived<K> {
 /// objects, is skipped before anything is made of it: ten thousand objects an hour are decoded here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wire<'a> {
+struct Wire<'a, M> {
     api_version: Option<String>,
     kind: Option<String>,
     #[serde(default)]
-    metadata: WireMetadata,
+    metadata: M,
     #[serde(borrow)]
     spec: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -557,7 +560,7 @@ struct Slim<'a> {
 impl<'de, K> Deserialize<'de> for Arrived<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        let wire: Wire<'_> = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
+        let wire: Wire<'_, WireMetadata> = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
         let is_foreign = wire.metadata.managed_fields.iter().any(Manager::is_foreign);
         Ok(Self { metadata: wire.metadata.into(), is_foreign, text, kind: PhantomData })
     }
@@ -577,13 +580,13 @@ impl<K: DeserializeOwned> Arrived<K> {
     }
 
     fn echoes(&self) -> Echoes {
-        let wire: Option<Wire<'_>> = serde_json::from_str(self.text.get()).ok();
+        let wire: Option<Wire<'_, IgnoredAny>> = serde_json::from_str(self.text.get()).ok();
         let status = wire.and_then(|wire| wire.status);
         status.and_then(|status| serde_json::from_str(status.get()).ok()).unwrap_or_default()
     }
 
     fn read_with(&self, metadata: &ObjectMeta) -> Result<(K, String), String> {
-        let Wire { api_version, kind, metadata: _, spec, status } =
+        let Wire { api_version, kind, metadata: IgnoredAny, spec, status } =
             serde_json::from_str(self.text.get()).map_err(|error| error.to_string())?;
         let slim = Slim { api_version, kind, metadata, spec, status };
         let slim = serde_json::to_string(&slim).map_err(|error| error.to_string())?;
