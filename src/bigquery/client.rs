@@ -126,18 +126,22 @@ impl Client {
         answer.judge(query.maximum_bytes_billed)
     }
 
+    /// Has a token for what is sent next. Given up on `cancel`: nothing is to be sent for a caller who stopped waiting for it.
+    pub async fn authorize(&self, cancel: &CancellationToken) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(ErrorKind::Cancelled.into()),
+            token = self.tokens.authorization(&self.http, None) => Ok(token.map(drop)?),
+        }
+    }
+
     /// Runs the query: one call, unless it takes longer than 10 s.
     ///
     /// After `cancel` the job, if there is one, is cancelled as soon as its id is known, and the outcome is
     /// `Cancelled`, whatever was answered meanwhile. Use it rather than dropping the future: that leaves the job running.
     pub async fn run(&self, query: &Query<'_>, cancel: &CancellationToken) -> Result<Answer, Error> {
         let started = Instant::now();
-        // Had before the query is sent, so that nothing is sent for a caller who stopped waiting for a token.
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(ErrorKind::Cancelled.into()),
-            token = self.tokens.authorization(&self.http, None) => drop(token?),
-        }
+        self.authorize(cancel).await?;
         // Not given up on `cancel`: the job's id is in the answer.
         let answer = match self.start(query).await {
             Ok(answer) if !answer.job_complete => {

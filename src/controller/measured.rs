@@ -8,9 +8,10 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{BigQueryConnection, ConnectionChoice, MeasuredStatus, OkrKeyResult},
+    api::{BigQueryConnection, Bytes, ConnectionChoice, MeasuredStatus, OkrKeyResult},
     bigquery,
     domain::{
         Measured, Reason,
@@ -34,8 +35,9 @@ use super::{
 /// What a worker took is looked at again after this long: by then it is known which query runs.
 pub const JUST_TAKEN: Duration = Duration::from_secs(1);
 
-/// What waits for its turn is looked at again this often: behind slow queries its value goes stale and its day ends.
-const WHILE_IN_QUEUE: Duration = Duration::from_secs(60);
+/// What waits for its turn or its answer is looked at again this often: with slow queries its value goes stale and its day
+/// ends.
+const WHILE_UNDER_WAY: Duration = Duration::from_secs(60);
 
 /// A kind whose objects may have a value of their own.
 pub trait Measurable: Keep {
@@ -82,17 +84,25 @@ pub fn look<K: Measurable>(key: &Key, context: &Context) -> Option<Duration> {
     let connections = context.all_connections();
     let (measured, route) = gather(context, key, &object, &connections)?;
     if let Some(running) = context.queue.running(key) {
-        let Some(query) = running.query else {
+        let Some(query) = &running.query else {
             // A worker has just taken it, and may send what it saw before this change.
             return Some(JUST_TAKEN);
         };
         if query.uid != measured.uid || !is_wanted(&query.fingerprint, &measured, &route, now) {
             running.cancel.cancel();
+            return None;
         }
-        return None;
+        // A new target counts before the answer is there.
+        let soon = query.since.elapsed() < WHILE_UNDER_WAY;
+        if pass::must_decide(&measured, &route, &context.settings.gaps, now, soon)
+            || (!soon && object.children_changed(key, context))
+        {
+            running.decide();
+        }
+        return Some(WHILE_UNDER_WAY);
     }
     // Not all that is due is sent soon: what waits is decided for itself once it has waited for a while.
-    let waits_long = context.queue.waits_since(key).is_some_and(|since| since.elapsed() >= WHILE_IN_QUEUE);
+    let waits_long = context.queue.waits_since(key).is_some_and(|since| since.elapsed() >= WHILE_UNDER_WAY);
     let turn = if waits_long { Turn::Later } else { Turn::Soon };
     match pass::pass(&measured, &route, &context.settings.gaps, now, context.last_asked(measured.uid), turn) {
         Pass::Wait(_) if object.children_changed(key, context) => {
@@ -108,13 +118,15 @@ pub fn look<K: Measurable>(key: &Key, context: &Context) -> Option<Duration> {
             return moment.map(|moment| super::until(moment, now));
         }
     }
-    Some(WHILE_IN_QUEUE)
+    Some(WHILE_UNDER_WAY)
 }
 
 /// Takes an object from the queue: runs its query if one is due, and writes what that and the day make of its status.
 pub async fn work<K: Measurable>(job: &Job, context: &Context) {
     let Some(mut object) = context.current::<K>(&job.key) else { return };
-    let attempt = match attempt(job, context, &object).await {
+    let tried = attempt(job, context, &object).await;
+    job.answered();
+    let attempt = match tried {
         Tried::NotNow => return,
         Tried::NotNeeded => None,
         Tried::Done(attempt) => Some(attempt),
@@ -126,20 +138,25 @@ pub async fn work<K: Measurable>(job: &Job, context: &Context) {
         let Some(now) = context.current(&job.key).filter(is_same) else { return };
         object = now;
     }
+    settle(context, &job.key, object, attempt).await;
+}
+
+/// Writes what the day, and the attempt if there was one, make of the object's status.
+async fn settle<K: Measurable>(context: &Context, key: &Key, mut object: K, attempt: Option<Attempt>) {
     loop {
-        let status = match decide(context, &job.key, &object, attempt.as_ref()) {
+        let status = match decide(context, key, &object, attempt.as_ref()) {
             Decided::Write(status) => status,
             Decided::Nothing => return,
-            Decided::NotYet => return context.unwritten.keep(&job.key, &object, attempt),
+            Decided::NotYet => return context.unwritten.keep(key, &object, attempt),
         };
-        match context.write(&job.key, &mut object, status).await {
+        match context.write(key, &mut object, status).await {
             Ok(before) => return tell(context, &object, before.as_ref()).await,
             Err(Unwritten::Deposed) => return,
-            Err(Unwritten::Failed) => return context.unwritten.keep(&job.key, &object, attempt),
+            Err(Unwritten::Failed) => return context.unwritten.keep(key, &object, attempt),
             // A failure is no loss, and better looked at anew.
             Err(Unwritten::Gone | Unwritten::Refused) => {
                 let good = attempt.filter(|attempt| matches!(attempt.outcome, Outcome::Measured { .. }));
-                return context.unwritten.keep(&job.key, &object, good);
+                return context.unwritten.keep(key, &object, good);
             }
             Err(Unwritten::Changed(newer)) => object = *newer,
         }
@@ -229,15 +246,21 @@ fn gather<'a, K: Measurable>(
         Ok(connection) => {
             let budget = connection.spec.maximum_bytes_per_day();
             let now = crate::clock::now();
-            let tried = context.tried(key);
+            let tried_at = context.tried(key);
+            let fingerprint = schedule::fingerprint(&measured, source, connection);
+            let running = context.queue.running(key).and_then(|running| running.query);
+            // Nothing holds what has been sent: the answer tells what became of it.
+            let is_sent = running.is_some_and(|query| query.fingerprint == fingerprint);
             context.links.change(connection, |link| {
                 let is_known = link.knows(connection) || connection.spec.is_suspended();
+                let allows = |budget: Bytes| connection::bytes_of_day(&link.known, now) < budget.0;
                 let through = Through {
                     connection,
-                    fingerprint: schedule::fingerprint(&measured, source, connection),
-                    ready: link.is_ready(),
-                    within_budget: budget.is_none_or(|budget| connection::bytes_of_day(&link.known, now) < budget.0),
-                    changed_at: link.changed_at.filter(|changed| tried.is_none_or(|tried| tried < *changed)),
+                    fingerprint,
+                    ready: is_sent || link.is_ready(),
+                    within_budget: is_sent || budget.is_none_or(allows),
+                    changed_at: link.changed_at,
+                    tried_at,
                 };
                 is_known.then_some((measured, Ok(through)))
             })
@@ -318,12 +341,12 @@ async fn attempt<K: Measurable>(job: &Job, context: &Context, object: &K) -> Tri
         Why::Slot => note_lateness(job, context, through.connection, at, now),
         Why::New | Why::Resumed | Why::Retry => {}
     }
-    let answer = send(job, context, &client, &query, how).await;
-    note(job, context, through.connection, &answer);
-    let outcome = match judge(context, through.connection, &client, answer).await {
-        Some(outcome) => outcome,
-        None => return Tried::NotNow,
+    let answered = async {
+        let answer = send(job, context, &client, &query, how).await;
+        note(job, context, through.connection, &answer);
+        judge(context, through.connection, &client, answer).await
     };
+    let Some(outcome) = deciding_meanwhile(job, context, object, answered).await else { return Tried::NotNow };
     context.note_outcome(&job.key, now, &outcome);
     count(context, &outcome);
     Tried::Done(Attempt {
@@ -335,6 +358,28 @@ async fn attempt<K: Measurable>(job: &Job, context: &Context, object: &K) -> Tri
     })
 }
 
+/// Waits for what comes of the object's query. What changes meanwhile and needs no answer is decided at once.
+async fn deciding_meanwhile<K: Measurable, T>(
+    job: &Job,
+    context: &Context,
+    object: &K,
+    query: impl Future<Output = T>,
+) -> T {
+    let ended = CancellationToken::new();
+    let query = async {
+        let _ended = ended.clone().drop_guard();
+        query.await
+    };
+    let decisions = async {
+        while ended.run_until_cancelled(job.must_decide()).await.is_some() {
+            if let Some(now) = context.current::<K>(&job.key).filter(|now| now.meta().uid == object.meta().uid) {
+                settle(context, &job.key, now, None).await;
+            }
+        }
+    };
+    tokio::join!(query, decisions).0
+}
+
 /// The dry run, the query, or one after the other. None after a dry run that was all there was to do.
 async fn send(
     job: &Job,
@@ -344,18 +389,13 @@ async fn send(
     how: How,
 ) -> Result<Option<bigquery::Answer>, bigquery::Error> {
     match how {
-        How::DryRun => {
-            dry_run(job, client, query).await?;
-            return Ok(None);
-        }
-        How::CheckedQuery => {
-            dry_run(job, client, query).await?;
-            // It may have taken longer than the reign.
-            if !context.reign.is_leading() {
-                return Err(bigquery::ErrorKind::Cancelled.into());
-            }
-        }
-        How::Query => {}
+        How::DryRun => return dry_run(job, client, query).await.map(|()| None),
+        How::CheckedQuery => dry_run(job, client, query).await?,
+        How::Query => client.authorize(&job.cancel).await?,
+    }
+    // That may have taken longer than the reign.
+    if !context.reign.is_leading() {
+        return Err(bigquery::ErrorKind::Cancelled.into());
     }
     let started = std::time::Instant::now();
     let answer = client.run(query, &job.cancel).await;

@@ -84,15 +84,32 @@ pub struct Job {
     pub waited: Option<Duration>,
     /// Fires when the work is no longer wanted.
     pub cancel: CancellationToken,
+    /// Wakes it when its object is to be decided before its query has ended.
+    decide: Arc<Notify>,
     queue: Arc<Queue>,
 }
 
 impl Job {
     /// Remembers which query runs for which object, so that a change of either can be seen.
     pub fn runs(&self, uid: &str, fingerprint: &str) {
+        let since = Instant::now();
+        self.set_query(Some(RunningQuery { uid: uid.to_owned(), fingerprint: fingerprint.to_owned(), since }));
+    }
+
+    /// Its query, if there was one, has ended.
+    pub fn answered(&self) {
+        self.set_query(None);
+    }
+
+    fn set_query(&self, query: Option<RunningQuery>) {
         if let Some(running) = self.queue.state().running.get_mut(&self.key) {
-            running.query = Some(RunningQuery { uid: uid.to_owned(), fingerprint: fingerprint.to_owned() });
+            running.query = query;
         }
+    }
+
+    /// Waits until the object is to be decided, though its query has not ended.
+    pub async fn must_decide(&self) {
+        self.decide.notified().await;
     }
 
     /// BigQuery asked for fewer requests: nothing more is started in the lane for a while.
@@ -128,7 +145,15 @@ pub struct Running {
     /// The query that was sent, if one was.
     pub query: Option<RunningQuery>,
     pub cancel: CancellationToken,
+    decide: Arc<Notify>,
     lane: Lane,
+}
+
+impl Running {
+    /// Has the object decided by whoever waits for its query.
+    pub fn decide(&self) {
+        self.decide.notify_one();
+    }
 }
 
 /// For which object a query runs, and which query it is.
@@ -136,6 +161,7 @@ pub struct Running {
 pub struct RunningQuery {
     pub uid: String,
     pub fingerprint: String,
+    pub since: Instant,
 }
 
 #[derive(Debug)]
@@ -348,10 +374,10 @@ impl Queue {
                 let mut state = self.state();
                 (state.pop(self.workers, now), state.pause_end(now))
             };
-            if let Some((key, Place { lane, order, since }, cancel)) = taken {
+            if let Some((key, Place { lane, order, since }, Running { cancel, decide, .. })) = taken {
                 self.work.notify_one();
                 let waited = (order.0 == Priority::Due).then(|| now.saturating_duration_since(since));
-                return Job { key, lane, waited, cancel, queue: Arc::clone(self) };
+                return Job { key, lane, waited, cancel, decide, queue: Arc::clone(self) };
             }
             // Whoever was woken last knows of all pauses.
             let work = self.work.notified();
@@ -418,7 +444,7 @@ impl Depth for Queue {
 
 impl State {
     /// The first of the next lane that has room: lanes take turns.
-    fn pop(&mut self, workers: usize, now: Instant) -> Option<(Key, Place, CancellationToken)> {
+    fn pop(&mut self, workers: usize, now: Instant) -> Option<(Key, Place, Running)> {
         if self.closed {
             return None;
         }
@@ -436,10 +462,10 @@ impl State {
         .clone();
         let key = self.lanes.get_mut(&lane)?.pop()?;
         let place = self.waiting.remove(&key)?;
-        let cancel = CancellationToken::new();
         self.last_served = Some(lane.clone());
-        self.running.insert(key.clone(), Running { query: None, cancel: cancel.clone(), lane });
-        Some((key, place, cancel))
+        let running = Running { query: None, cancel: CancellationToken::new(), decide: Arc::default(), lane };
+        self.running.insert(key.clone(), running.clone());
+        Some((key, place, running))
     }
 
     /// When the first pause ends that holds something up.

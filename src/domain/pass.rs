@@ -58,12 +58,12 @@ pub fn pass(
     due.unwrap_or_else(|| Pass::Wait(next_moment(measured, route, &plan, now)))
 }
 
-/// Whether the status that was written is not that of now.
+/// Whether the status that was written is not that of now. It needs no sync for that, nor waits for one that runs.
 ///
 /// Only because of a new day it is not written at once, but by the day's first sync or at a moment of its own, so that
 /// midnight does not write ten thousand objects at the same time. Nor is it where a sync is at hand that writes all the
 /// same: after a downtime ten thousand are due and stale.
-fn must_decide(
+pub fn must_decide(
     measured: &Measured<'_>,
     route: &Route<'_>,
     operator: &Gaps,

@@ -45,6 +45,9 @@ pub struct Through<'a> {
     pub within_budget: bool,
     /// When its spec, its Secret or its readiness last changed, as far as this process saw it.
     pub changed_at: Option<Timestamp>,
+    /// When the attempt was sent that failed by what a person must mend, as far as this process knows: what changed since may
+    /// have mended it.
+    pub tried_at: Option<Timestamp>,
 }
 
 /// The choice of a connection. A manual value needs none.
@@ -242,7 +245,7 @@ impl Planning<'_> {
         if refresh_wanted(measured) {
             return (asked, Why::Refresh);
         }
-        if must_mend && through.changed_at.is_some_and(|changed| changed > last) {
+        if must_mend && through.changed_at.is_some_and(|changed| changed > through.tried_at.unwrap_or(last)) {
             return (self.now, Why::Resumed);
         }
         let slots = Slots::new(measured.uid, interval(measured, Some(through.connection)));

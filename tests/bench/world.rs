@@ -245,7 +245,7 @@ fn query(index: usize) -> String {
 pub fn route<'a>(measured: &Measured<'_>, connection: &'a BigQueryConnection) -> Route<'a> {
     let Source::BigQuery(source) = measured.source else { unreachable!("it has a query") };
     let fingerprint = schedule::fingerprint(measured, source, connection);
-    Ok(Through { connection, fingerprint, ready: true, within_budget: true, changed_at: None })
+    Ok(Through { connection, fingerprint, ready: true, within_budget: true, changed_at: None, tried_at: None })
 }
 
 /// The status after a good sync at `synced`, as it is decided at `now`.

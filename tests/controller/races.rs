@@ -167,6 +167,25 @@ async fn another_key_in_the_secret_retries_what_a_person_had_to_mend() {
 }
 
 #[tokio::test]
+async fn a_connection_mended_while_the_query_fails_is_tried_at_once() {
+    let (sandbox, stub) = stubbed("mended", Reply::number("INT64", "47")).await;
+    let limit = |bytes: &str| json!({"spec": {"limits": {"maximumBytesBilled": bytes}}});
+    sandbox.patch::<BigQueryConnection>("warehouse", limit("1Ki")).await;
+    let large = Reply::number("INT64", "47").bytes(5000).delay(Duration::from_secs(3));
+    stub.on("SELECT 47", large.dry_run(Reply::number("INT64", "47")));
+    let _operator = sandbox.operator();
+    sandbox.await_connection("warehouse", "Connected").await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    stub.until("jobs.query", 1).await;
+    sandbox.patch::<BigQueryConnection>("warehouse", limit("1Mi")).await;
+    sandbox.await_reason("kr", "OverByteLimit").await;
+    let failed = tokio::time::Instant::now();
+    sandbox.await_reason("kr", "Synced").await;
+    assert!(failed.elapsed() < Duration::from_secs(30), "not at once, but by a retry");
+    assert_eq!(runs(&stub, "SELECT 47"), 2);
+}
+
+#[tokio::test]
 async fn a_secret_that_cannot_be_read_for_a_moment_holds_nothing() {
     let sandbox = sandbox("blip").await;
     let stub = Stub::start().await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube::{Client, Config};
-use okr_operator::api::{OkrKeyResult, OkrStatus};
+use okr_operator::api::{MeasuredStatus, OkrKeyResult, OkrStatus};
 use serde_json::json;
 
 use crate::{
@@ -270,18 +270,35 @@ async fn deleting_or_suspending_cancels_a_running_query() {
 }
 
 #[tokio::test]
-async fn a_target_changed_while_the_query_runs_counts_for_its_answer() {
+async fn a_target_changed_while_the_query_runs_counts_at_once_and_for_its_answer() {
     let sandbox = sandbox("meanwhile").await;
     let stub = Stub::start().await;
     stub.on("SELECT 47", Reply::slow(Duration::from_secs(2), Reply::number("INT64", "47")));
     sandbox.connect("warehouse", &stub.endpoint()).await;
-    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let mut spec = reach("SELECT 47");
+    spec["interval"] = json!("168h");
+    sandbox.apply::<OkrKeyResult>("kr", spec).await;
     let _operator = sandbox.operator();
+    let target = |target| json!({"spec": {"measure": {"reach": {"target": target}}}});
     stub.until("jobs.query", 1).await;
-    sandbox.patch::<OkrKeyResult>("kr", json!({"spec": {"measure": {"reach": {"target": 94}}}})).await;
+    sandbox.patch::<OkrKeyResult>("kr", target(94)).await;
     let status = sandbox.await_reason("kr", "Synced").await;
     assert_eq!(status.progress_percent.as_deref(), Some("50"));
     assert_eq!((status.okr_status, runs(&stub, "SELECT 47")), (Some(OkrStatus::OnTrack), 1));
+
+    stub.on("SELECT 47", Reply::slow(Duration::from_secs(9), Reply::number("INT64", "94")));
+    sandbox.patch::<OkrKeyResult>("kr", json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}})).await;
+    stub.until("jobs.query", 2).await;
+    let sent = std::time::Instant::now();
+    sandbox.patch::<OkrKeyResult>("kr", target(188)).await;
+    let status = sandbox.await_status("kr", "has the new target", |status| status.observed_generation == Some(3)).await;
+    assert!(sent.elapsed() < Duration::from_secs(5), "not before the answer: {:?}", sent.elapsed());
+    assert_eq!((status.progress_percent.as_deref(), status.okr_status), (Some("25"), Some(OkrStatus::Behind)));
+    assert_eq!((status.last_handled_refresh, status.value.as_deref()), (None, Some("47")), "of before the answer");
+    let served = |status: &MeasuredStatus| status.last_handled_refresh.as_deref() == Some("1");
+    let status = sandbox.await_status("kr", "is refreshed", served).await;
+    assert_eq!((status.progress_percent.as_deref(), status.okr_status), (Some("50"), Some(OkrStatus::OnTrack)));
+    assert_eq!(runs(&stub, "SELECT 47"), 2);
 }
 
 #[tokio::test]

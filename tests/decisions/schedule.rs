@@ -362,6 +362,10 @@ fn what_was_mended_is_tried_at_once() {
     check_now(&world, Why::Resumed, How::CheckedQuery);
     world.changed_at = Some(noon(50) - seconds(1));
     assert_eq!(attempt(&world).1, Why::Retry, "changed before the failure");
+    world.tried_at = Some(noon(50) - seconds(2));
+    assert_eq!(attempt(&world).1, Why::Resumed, "changed while the query ran");
+    world.tried_at = Some(noon(50) - seconds(1));
+    assert_eq!(attempt(&world).1, Why::Retry, "changed before the query was sent");
     // Other failures wait for their own time.
     let mut world = World::synced(json!({}), "1");
     world.fails(Reason::NoRows);

@@ -25,6 +25,7 @@ pub struct World {
     pub ready: bool,
     pub within_budget: bool,
     pub changed_at: Option<Timestamp>,
+    pub tried_at: Option<Timestamp>,
     pub last_asked: Option<Timestamp>,
     pub gaps: Gaps,
     pub now: Timestamp,
@@ -36,7 +37,7 @@ impl std::fmt::Debug for World {
         let key_result = serde_json::to_string(&self.key_result).map_err(|_| std::fmt::Error)?;
         write!(
             formatter,
-            "{} at {}, connection {} {:?} suspended {:?}, within budget {}, changed {:?}, asked {:?}",
+            "{} at {}, connection {} {:?} suspended {:?}, within budget {}, changed {:?}, tried {:?}, asked {:?}",
             key_result,
             self.now,
             self.ready,
@@ -44,6 +45,7 @@ impl std::fmt::Debug for World {
             self.connection.spec.suspend,
             self.within_budget,
             self.changed_at,
+            self.tried_at,
             self.last_asked
         )
     }
@@ -87,6 +89,7 @@ impl World {
             ready: true,
             within_budget: true,
             changed_at: None,
+            tried_at: None,
             last_asked: None,
             gaps: Gaps { behind: integer(0), at_risk: integer(25) },
             now: noon(50),
@@ -128,6 +131,7 @@ impl World {
                 ready: self.ready,
                 within_budget: self.within_budget,
                 changed_at: self.changed_at,
+                tried_at: self.tried_at,
             }),
         }
     }

@@ -201,6 +201,7 @@ impl Runner<'_> {
                 ready: true,
                 within_budget: true,
                 changed_at: None,
+                tried_at: None,
             }),
         };
         let plan = schedule::plan(&measured, &route, now, None);
