@@ -40,6 +40,7 @@ use super::{
     apply::{self, ApplyError},
     lock,
     store::resource_version,
+    watch::Retries,
 };
 
 /// How often the leader renews, and how soon a call that failed is made again.
@@ -325,7 +326,7 @@ type Failed = (Verb, ApplyError);
 
 impl Election {
     async fn run(mut self, release: CancellationToken) {
-        let changes = watcher::watch_object(self.api.clone(), &self.candidate.name).default_backoff();
+        let changes = watcher::watch_object(self.api.clone(), &self.candidate.name).backoff(Retries::default());
         let mut changes = pin!(changes);
         loop {
             tokio::select! {

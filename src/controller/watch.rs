@@ -136,7 +136,7 @@ impl<K: Keep> Watched<K> {
 
 /// The waits between retries: kube-runtime's own, which grow to half a minute, cut.
 #[derive(Default)]
-struct Retries(watcher::DefaultBackoff);
+pub(super) struct Retries(watcher::DefaultBackoff);
 
 impl Iterator for Retries {
     type Item = Duration;
