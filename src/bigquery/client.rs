@@ -141,6 +141,7 @@ impl Client {
     /// `Cancelled`, whatever was answered meanwhile. Use it rather than dropping the future: that leaves the job running.
     pub async fn run(&self, query: &Query<'_>, cancel: &CancellationToken) -> Result<Answer, Error> {
         let started = Instant::now();
+        // Nothing to do where the caller did so, or a dry run had one.
         self.authorize(cancel).await?;
         // Not given up on `cancel`: the job's id is in the answer.
         let answer = match self.start(query).await {

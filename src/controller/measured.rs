@@ -32,7 +32,7 @@ use super::{
     writes::Unwritten,
 };
 
-/// What a worker took is looked at again after this long: by then it is known which query runs.
+/// What a worker took is looked at again after this long: by then it is known which query runs, if one does.
 pub const JUST_TAKEN: Duration = Duration::from_secs(1);
 
 /// What waits for its turn or its answer is looked at again this often: with slow queries its value goes stale and its day
@@ -78,28 +78,33 @@ pub fn look<K: Measurable>(key: &Key, context: &Context) -> Option<Duration> {
         return None;
     };
     let now = crate::clock::now();
-    if let Some(wait) = context.writes.left_alone(key, object.meta()) {
-        return Some(wait);
-    }
     let connections = context.all_connections();
     let (measured, route) = gather(context, key, &object, &connections)?;
+    let rest = context.writes.left_alone(key, object.meta());
     if let Some(running) = context.queue.running(key) {
         let Some(query) = &running.query else {
-            // A worker has just taken it, and may send what it saw before this change.
+            // A worker has just taken it and may send what it saw before this change, or it writes what came of a query.
             return Some(JUST_TAKEN);
         };
         if query.uid != measured.uid || !is_wanted(&query.fingerprint, &measured, &route, now) {
             running.cancel.cancel();
-            return None;
         }
-        // A new target counts before the answer is there.
-        let soon = query.since.elapsed() < WHILE_UNDER_WAY;
-        if pass::must_decide(&measured, &route, &context.settings.gaps, now, soon)
-            || (!soon && object.children_changed(key, context))
+        if rest.is_some() {
+            return rest;
+        }
+        // A new target or a rest counts before the query has ended. Most end within the minute, and their write tells of
+        // what only aged.
+        let age = query.since.elapsed();
+        let ends_soon = age < WHILE_UNDER_WAY;
+        if pass::must_decide(&measured, &route, &context.settings.gaps, now, ends_soon)
+            || (!ends_soon && object.children_changed(key, context))
         {
-            running.decide();
+            running.want_decision();
         }
-        return Some(WHILE_UNDER_WAY);
+        return Some(if ends_soon { WHILE_UNDER_WAY.saturating_sub(age) } else { WHILE_UNDER_WAY });
+    }
+    if rest.is_some() {
+        return rest;
     }
     // Not all that is due is sent soon: what waits is decided for itself once it has waited for a while.
     let waits_long = context.queue.waits_since(key).is_some_and(|since| since.elapsed() >= WHILE_UNDER_WAY);
@@ -371,9 +376,13 @@ async fn deciding_meanwhile<K: Measurable, T>(
         query.await
     };
     let decisions = async {
-        while ended.run_until_cancelled(job.must_decide()).await.is_some() {
+        while let Some(()) = ended.run_until_cancelled(job.until_decision_is_wanted()).await
+            && context.reign.is_leading()
+        {
             if let Some(now) = context.current::<K>(&job.key).filter(|now| now.meta().uid == object.meta().uid) {
                 settle(context, &job.key, now, None).await;
+                // Where it was not taken it is left alone for a while.
+                context.wake(job.key.clone());
             }
         }
     };

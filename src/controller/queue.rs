@@ -84,8 +84,8 @@ pub struct Job {
     pub waited: Option<Duration>,
     /// Fires when the work is no longer wanted.
     pub cancel: CancellationToken,
-    /// Wakes it when its object is to be decided before its query has ended.
-    decide: Arc<Notify>,
+    /// Somebody wants its object decided before its query has ended.
+    decision_wanted: Arc<Notify>,
     queue: Arc<Queue>,
 }
 
@@ -107,9 +107,9 @@ impl Job {
         }
     }
 
-    /// Waits until the object is to be decided, though its query has not ended.
-    pub async fn must_decide(&self) {
-        self.decide.notified().await;
+    /// Waits until somebody wants the object decided, though its query has not ended.
+    pub async fn until_decision_is_wanted(&self) {
+        self.decision_wanted.notified().await;
     }
 
     /// BigQuery asked for fewer requests: nothing more is started in the lane for a while.
@@ -142,17 +142,17 @@ pub struct Backlog {
 /// Work under way.
 #[derive(Debug, Clone)]
 pub struct Running {
-    /// The query that was sent, if one was.
+    /// The query that it is about to send or waits for; None before that, and once it is answered.
     pub query: Option<RunningQuery>,
     pub cancel: CancellationToken,
-    decide: Arc<Notify>,
+    decision_wanted: Arc<Notify>,
     lane: Lane,
 }
 
 impl Running {
-    /// Has the object decided by whoever waits for its query.
-    pub fn decide(&self) {
-        self.decide.notify_one();
+    /// Has whoever waits for the object's query decide it meanwhile.
+    pub fn want_decision(&self) {
+        self.decision_wanted.notify_one();
     }
 }
 
@@ -374,10 +374,10 @@ impl Queue {
                 let mut state = self.state();
                 (state.pop(self.workers, now), state.pause_end(now))
             };
-            if let Some((key, Place { lane, order, since }, Running { cancel, decide, .. })) = taken {
+            if let Some((key, Place { lane, order, since }, Running { cancel, decision_wanted, .. })) = taken {
                 self.work.notify_one();
                 let waited = (order.0 == Priority::Due).then(|| now.saturating_duration_since(since));
-                return Job { key, lane, waited, cancel, decide, queue: Arc::clone(self) };
+                return Job { key, lane, waited, cancel, decision_wanted, queue: Arc::clone(self) };
             }
             // Whoever was woken last knows of all pauses.
             let work = self.work.notified();
@@ -463,7 +463,7 @@ impl State {
         let key = self.lanes.get_mut(&lane)?.pop()?;
         let place = self.waiting.remove(&key)?;
         self.last_served = Some(lane.clone());
-        let running = Running { query: None, cancel: CancellationToken::new(), decide: Arc::default(), lane };
+        let running = Running { query: None, cancel: CancellationToken::new(), decision_wanted: Arc::default(), lane };
         self.running.insert(key.clone(), running.clone());
         Some((key, place, running))
     }

@@ -245,7 +245,9 @@ impl Planning<'_> {
         if refresh_wanted(measured) {
             return (asked, Why::Refresh);
         }
-        if must_mend && through.changed_at.is_some_and(|changed| changed > through.tried_at.unwrap_or(last)) {
+        // As with requests: one in the future would count again and again.
+        let changed_at = through.changed_at.filter(|changed| *changed <= self.now);
+        if must_mend && changed_at.is_some_and(|changed| changed > through.tried_at.unwrap_or(last)) {
             return (self.now, Why::Resumed);
         }
         let slots = Slots::new(measured.uid, interval(measured, Some(through.connection)));

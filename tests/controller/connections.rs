@@ -6,7 +6,7 @@ use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::{Value, json};
 
 use crate::{
-    dry_runs, key_file, reach, runs, stubbed,
+    dry_runs, key_file, reach, refresh, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub, TokenMode},
         cluster::{await_some, impersonate, sandbox, truth},
@@ -45,7 +45,7 @@ async fn what_is_wrong_with_a_secret_is_said_and_mended_without_a_restart() {
     let secret_text = "TOP-SECRET-TEXT";
     let said = async |reason: &str, words: &str, beside: &str| {
         // The Secret is read every 15 s; asking for a refresh reads it at once.
-        let again = json!({"metadata": {"annotations": {"okr-operator.dev/refresh": format!("{reason} {words}")}}});
+        let again = refresh(&format!("{reason} {words}"));
         sandbox.patch::<BigQueryConnection>("warehouse", again).await;
         let ready = sandbox.await_connection_saying("warehouse", reason, words).await;
         assert_eq!(ready.status, "False");
@@ -207,12 +207,7 @@ async fn a_connection_that_fails_holds_its_key_results_and_the_query_is_not_blam
     sandbox.await_connection("warehouse", "PermissionDenied").await;
     stub.on("SELECT 1", Reply::number("INT64", "1"));
     stub.otherwise(Reply::number("INT64", "48"));
-    sandbox
-        .patch::<BigQueryConnection>(
-            "warehouse",
-            json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}}),
-        )
-        .await;
+    sandbox.patch::<BigQueryConnection>("warehouse", refresh("1")).await;
     let status = sandbox.await_reason("kr", "Synced").await;
     assert_eq!(status.value.as_deref(), Some("48"));
 }
@@ -226,7 +221,7 @@ async fn a_deleted_secret_is_noticed_and_its_return_too() {
     let _operator = sandbox.operator();
     sandbox.await_connection("warehouse", "Connected").await;
     sandbox.api::<k8s_openapi::api::core::v1::Secret>().delete("google", &Default::default()).await.unwrap();
-    let again = json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}});
+    let again = refresh("1");
     sandbox.patch::<BigQueryConnection>("warehouse", again).await;
     sandbox.await_connection("warehouse", "SecretNotFound").await;
     // With the very same content: nobody asks, and it is read again within 15 s.
@@ -247,7 +242,7 @@ async fn a_changed_secret_drops_no_query_in_flight() {
     let mut rotated: Value = serde_json::from_slice(&key_file(&stub)).unwrap();
     rotated["private_key_id"] = json!("2");
     sandbox.put_secret("google", "key.json", &serde_json::to_vec(&rotated).unwrap()).await;
-    let again = json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}});
+    let again = refresh("1");
     sandbox.patch::<BigQueryConnection>("warehouse", again).await;
     stub.until("token", 2).await;
     let status = sandbox.await_reason("kr", "Synced").await;
@@ -302,8 +297,8 @@ async fn bytes_count_where_the_answer_is_no_number_too() {
     sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
     let _operator = sandbox.operator();
     sandbox.await_reason("kr", "NoRows").await;
-    let refresh = json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}});
-    sandbox.patch::<BigQueryConnection>("warehouse", refresh).await;
+    let again = refresh("1");
+    sandbox.patch::<BigQueryConnection>("warehouse", again).await;
     await_some("the bytes are counted", || async {
         let connection: BigQueryConnection = sandbox.api().get("warehouse").await.unwrap();
         connection.status?.bytes_today.filter(|bytes| *bytes == 600 << 20)

@@ -6,7 +6,7 @@ use okr_operator::api::{BigQueryConnection, MeasuredStatus, OkrKeyResult, OkrSta
 use serde_json::{Value, json};
 
 use crate::{
-    emulator, reach, runs, stubbed,
+    emulator, reach, refresh, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
         cluster::{Sandbox, condition, sandbox, truth},
@@ -148,7 +148,7 @@ async fn the_last_good_value_stays_on_failure() {
     assert_eq!(before.value.as_deref(), Some("47.000"), "exactly as BigQuery wrote it");
     let secret = "Division by zero; the row was Jane Doe, 5000 EUR";
     stub.on("SELECT 47", Reply::error(400, "invalidQuery", secret));
-    sandbox.patch::<OkrKeyResult>("kr", json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}})).await;
+    sandbox.patch::<OkrKeyResult>("kr", refresh("1")).await;
     let status = sandbox.await_reason("kr", "QueryInvalid").await;
     assert_eq!((&status.value, &status.value_time), (&before.value, &before.value_time));
     assert_eq!((status.okr_status, &status.history), (before.okr_status, &before.history));

@@ -46,6 +46,11 @@ fn reach(query: &str) -> Value {
     json!({"measure": {"reach": {"target": 100}}, "period": period(-50, 50), "bigQuery": {"query": query}})
 }
 
+/// The patch that asks for a sync.
+fn refresh(value: &str) -> Value {
+    json!({"metadata": {"annotations": {"okr-operator.dev/refresh": value}}})
+}
+
 /// From so many days ago to so many from now.
 fn period(start: i64, end: i64) -> Value {
     json!({"startDate": day(start).to_string(), "endDate": day(end).to_string()})

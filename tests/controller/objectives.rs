@@ -5,7 +5,7 @@ use okr_operator::api::{ObjectiveStatus, OkrKeyResult, OkrObjective, OkrStatus};
 use serde_json::{Value, json};
 
 use crate::{
-    day, period, reach, runs, stubbed,
+    day, period, reach, refresh, runs, stubbed,
     support::{
         bigquery_stub::Reply,
         cluster::{Sandbox, condition, sandbox},
@@ -197,8 +197,8 @@ async fn a_status_that_others_wrote_is_decided_anew_and_a_refresh_is_echoed() {
     api.replace_status("grow", &PostParams::default(), &forged).await.unwrap();
     let is_repaired = |status: &ObjectiveStatus| progress(status) == Some("60") && status.children.len() == 1;
     sandbox.await_objective("grow", "is repaired", is_repaired).await;
-    let refresh = json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "now"}}});
-    sandbox.patch::<OkrObjective>("grow", refresh).await;
+    let again = refresh("now");
+    sandbox.patch::<OkrObjective>("grow", again).await;
     let echoed = |status: &ObjectiveStatus| status.measured.last_handled_refresh.as_deref() == Some("now");
     sandbox.await_objective("grow", "echoes the refresh", echoed).await;
 }

@@ -14,7 +14,7 @@ use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::json;
 
 use crate::{
-    key_file, reach, runs, stubbed,
+    key_file, reach, refresh, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
         cluster::{Sandbox, await_some, condition, failure, sandbox, truth},
@@ -65,10 +65,6 @@ fn first_write(sandbox: &Sandbox, way: impl Fn() -> Way + Send + Sync + 'static)
 
 fn is_list(method: &Method, uri: &str, resource: &str) -> bool {
     method == Method::GET && uri.contains(&format!("/{resource}?")) && !uri.contains("watch=true")
-}
-
-fn refresh(value: &str) -> serde_json::Value {
-    json!({"metadata": {"annotations": {"okr-operator.dev/refresh": value}}})
 }
 
 /// The same account's key; another `note` makes it another file.

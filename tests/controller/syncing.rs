@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use kube::{Client, Config};
-use okr_operator::api::{MeasuredStatus, OkrKeyResult, OkrStatus};
+use okr_operator::api::{BigQueryConnection, MeasuredStatus, OkrKeyResult, OkrStatus};
 use serde_json::json;
 
 use crate::{
-    day, dry_runs, emulator, period, reach, runs, stubbed,
+    day, dry_runs, emulator, period, reach, refresh, runs, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
         cluster::{await_some, condition, sandbox, truth},
@@ -187,7 +187,7 @@ async fn what_rests_echoes_a_refresh_at_once_and_sends_nothing() {
     let _operator = sandbox.operator();
     let status = sandbox.await_reason("kr", "Suspended").await;
     assert_eq!(truth(&status.conditions, "Ready"), "True");
-    sandbox.patch::<OkrKeyResult>("kr", json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}})).await;
+    sandbox.patch::<OkrKeyResult>("kr", refresh("1")).await;
     sandbox.await_status("kr", "echoes", |status| status.last_handled_refresh.as_deref() == Some("1")).await;
     assert_eq!(runs(&stub, "SELECT 47"), 0);
     sandbox.patch::<OkrKeyResult>("kr", json!({"spec": {"suspend": false}})).await;
@@ -270,6 +270,68 @@ async fn deleting_or_suspending_cancels_a_running_query() {
 }
 
 #[tokio::test]
+async fn what_ends_a_running_query_shows_before_bigquery_has_answered() {
+    let (sandbox, stub) = stubbed("ends", Reply::number("INT64", "47")).await;
+    let names = ["suspended", "closed", "changed"];
+    for name in names {
+        let mut spec = reach("SELECT 47");
+        spec["interval"] = json!("168h");
+        sandbox.apply::<OkrKeyResult>(name, spec).await;
+    }
+    let _operator = sandbox.operator();
+    for name in names {
+        sandbox.await_reason(name, "Synced").await;
+    }
+    stub.on("SELECT 47", Reply::slow(Duration::from_secs(9), Reply::number("INT64", "94")));
+    for name in names {
+        sandbox.patch::<OkrKeyResult>(name, refresh("1")).await;
+    }
+    stub.until("jobs.query", 6).await;
+    let sent = std::time::Instant::now();
+    sandbox.patch::<OkrKeyResult>("suspended", json!({"spec": {"suspend": true}})).await;
+    sandbox.patch::<OkrKeyResult>("closed", json!({"spec": {"lifecycle": "Closed"}})).await;
+    sandbox.patch::<OkrKeyResult>("changed", json!({"spec": {"bigQuery": {"query": "SELECT 48"}}})).await;
+    sandbox.await_reason("suspended", "Suspended").await;
+    sandbox.await_reason("closed", "Closed").await;
+    let old = |status: &MeasuredStatus| truth(&status.conditions, "Fresh") == "False";
+    let changed = sandbox.await_status("changed", "is of another query", old).await;
+    assert!(sent.elapsed() < Duration::from_secs(5), "not before the answer: {:?}", sent.elapsed());
+    assert_eq!(condition(&changed.conditions, "Reconciling").unwrap().reason, "QueryChanged");
+    assert_eq!(changed.last_handled_refresh, None, "it is served by the new query");
+    let served = |status: &MeasuredStatus| status.last_handled_refresh.as_deref() == Some("1");
+    sandbox.await_status("changed", "is synced anew", served).await;
+    assert_eq!(runs(&stub, "SELECT 48"), 1);
+    for name in names {
+        assert_eq!(sandbox.status(name).await.value.as_deref(), Some("47"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_meanwhile_holds_nothing_that_was_sent() {
+    let (sandbox, stub) = stubbed("sent", Reply::number("INT64", "47")).await;
+    let mut spec = reach("SELECT 47");
+    spec["interval"] = json!("168h");
+    sandbox.apply::<OkrKeyResult>("kr", spec).await;
+    let _operator = sandbox.operator();
+    sandbox.await_reason("kr", "Synced").await;
+    stub.on("SELECT 47", Reply::slow(Duration::from_secs(9), Reply::number("INT64", "94")));
+    sandbox.patch::<OkrKeyResult>("kr", refresh("1")).await;
+    stub.until("jobs.query", 2).await;
+    stub.on("SELECT 1", Reply::error(403, "accessDenied", "Access Denied: Project demo"));
+    sandbox.patch::<BigQueryConnection>("warehouse", refresh("1")).await;
+    sandbox.await_connection("warehouse", "PermissionDenied").await;
+    let target = json!({"spec": {"measure": {"reach": {"target": 188}}}});
+    sandbox.patch::<OkrKeyResult>("kr", target).await;
+    sandbox.patch::<OkrKeyResult>("kr", refresh("2")).await;
+    let status = sandbox.await_status("kr", "has the new target", |status| status.observed_generation == Some(2)).await;
+    assert_eq!((status.progress_percent.as_deref(), status.last_handled_refresh.as_deref()), (Some("25"), None));
+    assert_eq!(condition(&status.conditions, "Ready").unwrap().reason, "Synced");
+    // The later request comes to nothing, and is told so.
+    let status = sandbox.await_reason("kr", "ConnectionNotReady").await;
+    assert_eq!((status.value.as_deref(), status.last_handled_refresh.as_deref()), (Some("94"), Some("2")));
+}
+
+#[tokio::test]
 async fn a_target_changed_while_the_query_runs_counts_at_once_and_for_its_answer() {
     let sandbox = sandbox("meanwhile").await;
     let stub = Stub::start().await;
@@ -287,7 +349,7 @@ async fn a_target_changed_while_the_query_runs_counts_at_once_and_for_its_answer
     assert_eq!((status.okr_status, runs(&stub, "SELECT 47")), (Some(OkrStatus::OnTrack), 1));
 
     stub.on("SELECT 47", Reply::slow(Duration::from_secs(9), Reply::number("INT64", "94")));
-    sandbox.patch::<OkrKeyResult>("kr", json!({"metadata": {"annotations": {"okr-operator.dev/refresh": "1"}}})).await;
+    sandbox.patch::<OkrKeyResult>("kr", refresh("1")).await;
     stub.until("jobs.query", 2).await;
     let sent = std::time::Instant::now();
     sandbox.patch::<OkrKeyResult>("kr", target(188)).await;

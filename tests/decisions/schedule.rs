@@ -426,6 +426,15 @@ fn a_request_of_before_the_clock_was_put_back_holds_up_no_other() {
 }
 
 #[test]
+fn a_connection_changed_before_the_clock_was_put_back_is_not_tried_again_and_again() {
+    let mut world = World::synced(json!({}), "1").later(minutes(1));
+    world.fails(Reason::PermissionDenied);
+    world.changed_at = Some(world.now + hours(1));
+    world.tried_at = Some(world.now);
+    assert_eq!(attempt(&world.later(seconds(30))).1, Why::Retry);
+}
+
+#[test]
 fn without_a_connection_nothing_is_compared() {
     for reason in [Reason::ConnectionNotFound, Reason::ConnectionNotShared, Reason::AmbiguousConnection] {
         let mut world = World::synced(json!({}), "1").later(minutes(1));
