@@ -244,11 +244,11 @@ fn any_world() -> impl Strategy<Value = World> {
         hostile_status(),
         option::weighted(0.2, select(failing)),
         (prop::bool::weighted(0.8), prop::bool::weighted(0.8), prop::bool::weighted(0.1)),
-        (option::weighted(0.3, moment()), option::weighted(0.3, moment())),
+        (option::weighted(0.3, moment()), option::weighted(0.3, moment()), option::weighted(0.3, moment())),
         (option::of("[ab]?"), option::of("[ab]?")),
         moment(),
     )
-        .prop_map(|(spec, mut status, none, (ready, within_budget, suspended), (changed, asked), notes, now)| {
+        .prop_map(|(spec, mut status, none, (ready, within_budget, suspended), times, notes, now)| {
             let mut world = World::new(spec).at(now);
             let of_the_query = world.fingerprint();
             for fingerprint in [&mut status.query_fingerprint, &mut status.attempted_fingerprint] {
@@ -260,7 +260,7 @@ fn any_world() -> impl Strategy<Value = World> {
             world.no_connection = none.map(|reason| NoConnection { reason, message: "in words".to_owned() });
             (world.ready, world.within_budget) = (ready, within_budget);
             world.connection.spec.suspend = Some(suspended);
-            (world.changed_at, world.last_asked) = (changed, asked);
+            (world.changed_at, world.tried_at, world.last_asked) = times;
             for (name, value) in [("okr-operator.dev/refresh", notes.0), ("reconcile.fluxcd.io/requestedAt", notes.1)] {
                 if let Some(value) = value {
                     world.annotates(name, &value);
