@@ -32,8 +32,8 @@ use super::{
     writes::Unwritten,
 };
 
-/// What a worker took is looked at again after this long: by then it is known which query runs, if one does.
-pub const JUST_TAKEN: Duration = Duration::from_secs(1);
+/// What a worker has at hand without a query that runs is looked at again after this long: it may be about to send one.
+pub const AT_HAND: Duration = Duration::from_secs(1);
 
 /// What waits for its turn or its answer is looked at again this often: with slow queries its value goes stale and its day
 /// ends.
@@ -83,10 +83,15 @@ pub fn look<K: Measurable>(key: &Key, context: &Context) -> Option<Duration> {
     let rest = context.writes.left_alone(key, object.meta());
     if let Some(running) = context.queue.running(key) {
         let Some(query) = &running.query else {
-            // A worker has just taken it and may send what it saw before this change, or it writes what came of a query.
-            return Some(JUST_TAKEN);
+            // It may be about to send what it saw before this change, or write what came of a query.
+            return Some(AT_HAND);
         };
-        if query.uid != measured.uid || !is_wanted(&query.fingerprint, &measured, &route, now) {
+        if query.uid != measured.uid {
+            running.cancel.cancel();
+            // The worker's end wakes the object made anew under the name.
+            return None;
+        }
+        if !is_wanted(&query.fingerprint, &measured, &route, now) {
             running.cancel.cancel();
         }
         if rest.is_some() {
@@ -254,16 +259,16 @@ fn gather<'a, K: Measurable>(
             let tried_at = context.tried(key);
             let fingerprint = schedule::fingerprint(&measured, source, connection);
             let running = context.queue.running(key).and_then(|running| running.query);
-            // Nothing holds what has been sent: the answer tells what became of it.
-            let is_sent = running.is_some_and(|query| query.fingerprint == fingerprint);
+            // Nothing holds what is under way: the answer tells what became of it.
+            let under_way = running.is_some_and(|query| query.fingerprint == fingerprint && query.uid == measured.uid);
             context.links.change(connection, |link| {
                 let is_known = link.knows(connection) || connection.spec.is_suspended();
                 let allows = |budget: Bytes| connection::bytes_of_day(&link.known, now) < budget.0;
                 let through = Through {
                     connection,
                     fingerprint,
-                    ready: is_sent || link.is_ready(),
-                    within_budget: is_sent || budget.is_none_or(allows),
+                    ready: under_way || link.is_ready(),
+                    within_budget: under_way || budget.is_none_or(allows),
                     changed_at: link.changed_at,
                     tried_at,
                 };
@@ -348,17 +353,20 @@ async fn attempt<K: Measurable>(job: &Job, context: &Context, object: &K) -> Tri
     }
     let answered = async {
         let answer = send(job, context, &client, &query, how).await;
+        let ended = crate::clock::now();
         note(job, context, through.connection, &answer);
-        judge(context, through.connection, &client, answer).await
+        judge(context, through.connection, &client, answer).await.map(|outcome| (ended, outcome))
     };
-    let Some(outcome) = deciding_meanwhile(job, context, object, answered).await else { return Tried::NotNow };
+    let Some((ended, outcome)) = deciding_meanwhile(job, context, object, answered).await else {
+        return Tried::NotNow;
+    };
     context.note_outcome(&job.key, now, &outcome);
     count(context, &outcome);
     Tried::Done(Attempt {
         fingerprint: through.fingerprint,
         refresh: measured.refresh.map(str::to_owned),
         reconcile_at: measured.reconcile_at.map(str::to_owned),
-        ended: crate::clock::now(),
+        ended,
         outcome,
     })
 }
@@ -368,25 +376,28 @@ async fn deciding_meanwhile<K: Measurable, T>(
     job: &Job,
     context: &Context,
     object: &K,
-    query: impl Future<Output = T>,
+    answered: impl Future<Output = T>,
 ) -> T {
-    let ended = CancellationToken::new();
-    let query = async {
-        let _ended = ended.clone().drop_guard();
-        query.await
+    // Ends the decisions, yet none that is being written.
+    let over = CancellationToken::new();
+    let answered = async {
+        let _over = over.clone().drop_guard();
+        answered.await
     };
     let decisions = async {
-        while let Some(()) = ended.run_until_cancelled(job.until_decision_is_wanted()).await
+        while let Some(()) = over.run_until_cancelled(job.until_decision_is_wanted()).await
             && context.reign.is_leading()
         {
-            if let Some(now) = context.current::<K>(&job.key).filter(|now| now.meta().uid == object.meta().uid) {
+            let is_same = |now: &K| now.meta().uid == object.meta().uid;
+            let Some(now) = context.current(&job.key).filter(is_same) else { continue };
+            if context.writes.left_alone(&job.key, now.meta()).is_none() {
                 settle(context, &job.key, now, None).await;
-                // Where it was not taken it is left alone for a while.
-                context.wake(job.key.clone());
             }
+            // Where it was not taken, a look knows when to try again.
+            context.wake(job.key.clone());
         }
     };
-    tokio::join!(query, decisions).0
+    tokio::join!(answered, decisions).0
 }
 
 /// The dry run, the query, or one after the other. None after a dry run that was all there was to do.

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     Context,
-    measured::{self, JUST_TAKEN, Measurable},
+    measured::{self, AT_HAND, Measurable},
     queue::{Job, Key, Lane, Priority},
     until,
     writes::Unwritten,
@@ -53,16 +53,17 @@ pub fn look(key: &Key, context: &Context) -> Option<Duration> {
         return measured::look::<OkrObjective>(key, context);
     };
     let now = crate::clock::now();
-    if let Some(wait) = context.writes.left_alone(key, &objective.metadata) {
-        return Some(wait);
-    }
     if let Some(running) = context.queue.running(key) {
         if running.query.is_none() {
             // It writes, and is looked at again after that; or it is about to send its own query of before.
-            return Some(JUST_TAKEN);
+            return Some(AT_HAND);
         }
         running.cancel.cancel();
+        // The worker's end wakes it.
         return None;
+    }
+    if let Some(wait) = context.writes.left_alone(key, &objective.metadata) {
+        return Some(wait);
     }
     let (pass, is_complete) = rolled_up(context, key, &objective, |roll_up| {
         let family = roll_up.family;

@@ -375,11 +375,16 @@ impl<K: Keep> Store<K> {
         let kept = object.keep(&json, &self.labels);
         let mut contents = lock(&self.contents);
         // It may be gone meanwhile, or there may be another of its name.
-        if contents.objects.get(key).and_then(Kept::resource_version).is_some_and(|shown| shown < version) {
-            contents.objects.insert(key.clone(), kept);
+        let Some(shown) = contents.objects.get(key).and_then(Kept::resource_version).filter(|shown| *shown <= version)
+        else {
+            return;
+        };
+        // Also where the write changed nothing there: an older definition that knows less would else be written to for ever.
+        contents.objects.insert(key.clone(), kept);
+        if shown < version {
             contents.ahead.insert(key.clone(), version);
-            self.place(key, Some(object));
         }
+        self.place(key, Some(object));
     }
 
     /// Takes the end that the watch shows of an object. Returns its key, and whether it is gone: there may be another of its

@@ -113,6 +113,10 @@ impl Writes {
                     self.metrics.written(&K::kind(&()), "conflict");
                     match apply::newest(&self.client, object).await {
                         Ok(None) => return Err(self.gone(key, object)),
+                        // Nothing to decide anew: somebody in between answers so, a webhook for example.
+                        Ok(Some(newer)) if newer.resource_version() == object.resource_version() => {
+                            ApplyError::Conflict
+                        }
                         Ok(Some(newer)) => return Err(Unwritten::Changed(Box::new(newer))),
                         Err(error) => error,
                     }
@@ -189,13 +193,19 @@ impl Writes {
     /// Returns for how long.
     fn leave_alone(&self, why: Why, key: &Key, meta: &ObjectMeta, resource_version: Option<String>) -> Duration {
         let mut resting = lock(&self.resting);
-        let times = resting.get(key).filter(|rest| rest.covers(meta)).map_or(0, |rest| rest.times);
-        // A mere failure is no refusal, and does not count as one.
+        let (now, before) = (Instant::now(), resting.get(key).filter(|rest| rest.covers(meta)));
+        let times = before.map_or(0, |rest| rest.times);
         let (wait, times) = match why {
+            // A mere failure is no refusal, and does not count as one.
             Why::Failed => (AGAIN_AFTER, times),
-            Why::RefusedOrGone => (LEFT_ALONE[times.min(LEFT_ALONE.len() - 1)], times + 1),
+            Why::RefusedOrGone => {
+                // What is refused during a rest is no second refusal: a query that ran has brought its answer.
+                let rests = before.is_some_and(|rest| rest.until > now);
+                let times = if rests { times.max(1) } else { times + 1 };
+                (LEFT_ALONE[(times - 1).min(LEFT_ALONE.len() - 1)], times)
+            }
         };
-        let until = Instant::now() + wait;
+        let until = now + wait;
         resting.insert(key.clone(), Rest { uid: meta.uid.clone(), resource_version, times, until });
         wait
     }

@@ -31,6 +31,16 @@ enum Way {
     Refused(StatusCode),
     /// It arrives, and its answer is lost.
     AnswerLost,
+    /// It arrives as the definition of an older release leaves it: without this field of the status.
+    Without(&'static str),
+}
+
+/// `request` without `field` of the status that it writes.
+async fn pruned(request: Request<Body>, field: &str) -> Request<Body> {
+    let (head, body) = request.into_parts();
+    let mut object: serde_json::Value = serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap();
+    object["status"].as_object_mut().unwrap().remove(field).unwrap();
+    Request::from_parts(head, Body::from(serde_json::to_vec(&object).unwrap()))
 }
 
 /// A client whose calls go the way that `way` says.
@@ -47,6 +57,7 @@ fn through(sandbox: &Sandbox, way: impl Fn(&Method, &str) -> Way + Send + Sync +
                     client.send(request).await
                 }
                 Way::Refused(code) => Ok(failure(code)),
+                Way::Without(field) => client.send(pruned(request, field).await).await,
                 Way::AnswerLost => client.send(request).await.map(|_| failure(StatusCode::INTERNAL_SERVER_ERROR)),
             }
         }
@@ -332,4 +343,77 @@ async fn a_write_whose_answer_is_lost_is_counted_once() {
     operator.stop().await;
     assert_eq!(sandbox.status("kr").await.consecutive_failures, Some(1));
     assert_eq!(runs(&stub, "SELECT 47"), 1);
+}
+
+#[tokio::test]
+async fn a_definition_that_knows_less_is_not_written_to_again_and_again() {
+    let (sandbox, _stub) = stubbed("pruned", Reply::number("INT64", "47")).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let writes = Arc::new(AtomicUsize::new(0));
+    let operator = || {
+        let writes = Arc::clone(&writes);
+        let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
+            true => {
+                writes.fetch_add(1, Ordering::Relaxed);
+                Way::Without("explanation")
+            }
+            false => Way::Through,
+        });
+        sandbox.operator_through(client, |_| {})
+    };
+    let first = operator();
+    sandbox.await_reason("kr", "Synced").await;
+    first.stop().await;
+    // This one reads what the definition has left.
+    writes.store(0, Ordering::Relaxed);
+    let _second = operator();
+    await_some("it is written", || async { (writes.load(Ordering::Relaxed) > 0).then_some(()) }).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(writes.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_conflict_with_nothing_is_an_outage_like_any_other() {
+    let (sandbox, stub) = stubbed("webhook-409", Reply::number("INT64", "47")).await;
+    sandbox.apply::<OkrKeyResult>("kr", reach("SELECT 47")).await;
+    let writes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&writes);
+    let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
+        true if counted.fetch_add(1, Ordering::Relaxed) < 3 => Way::Refused(StatusCode::CONFLICT),
+        _ => Way::Through,
+    });
+    let began = std::time::Instant::now();
+    let _operator = sandbox.operator_through(client, |_| {});
+    sandbox.await_reason("kr", "Synced").await;
+    assert!(began.elapsed() > Duration::from_secs(3), "it was hurried: {:?}", began.elapsed());
+    assert_eq!((writes.load(Ordering::Relaxed), runs(&stub, "SELECT 47")), (4, 1));
+}
+
+#[tokio::test]
+async fn what_is_refused_while_its_query_runs_is_not_twice_refused_by_its_answer() {
+    let (sandbox, stub) = stubbed("once", Reply::number("INT64", "47")).await;
+    let mut spec = reach("SELECT 47");
+    spec["interval"] = json!("168h");
+    sandbox.apply::<OkrKeyResult>("kr", spec).await;
+    let until = Arc::new(std::sync::Mutex::new(None));
+    let refused_until = Arc::clone(&until);
+    let client = through(&sandbox, move |method, uri| {
+        let refused = refused_until.lock().unwrap().is_some_and(|until| std::time::Instant::now() < until);
+        match method == Method::PUT && uri.contains("/kr/status") && refused {
+            true => Way::Refused(StatusCode::FORBIDDEN),
+            false => Way::Through,
+        }
+    });
+    let _operator = sandbox.operator_through(client, |_| {});
+    sandbox.await_reason("kr", "Synced").await;
+    stub.on("SELECT 47", Reply::slow(Duration::from_secs(4), Reply::number("INT64", "94")));
+    sandbox.patch::<OkrKeyResult>("kr", refresh("1")).await;
+    stub.until("jobs.query", 2).await;
+    *until.lock().unwrap() = Some(std::time::Instant::now() + Duration::from_secs(8));
+    sandbox.patch::<OkrKeyResult>("kr", json!({"spec": {"measure": {"reach": {"target": 188}}}})).await;
+    let sent = std::time::Instant::now();
+    let served = |status: &okr_operator::api::MeasuredStatus| status.last_handled_refresh.as_deref() == Some("1");
+    let status = sandbox.await_status("kr", "has the answer", served).await;
+    assert!(sent.elapsed() < Duration::from_secs(40), "as if it were twice refused: {:?}", sent.elapsed());
+    assert_eq!((status.progress_percent.as_deref(), runs(&stub, "SELECT 47")), (Some("50"), 2));
 }
