@@ -6,7 +6,7 @@ use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::{Value, json};
 
 use crate::{
-    dry_runs, key_file, reach, refresh, runs, stubbed,
+    dry_runs, key_file, reach, refresh, runs, seldom, stubbed,
     support::{
         bigquery_stub::{Reply, Stub, TokenMode},
         cluster::{await_some, impersonate, sandbox, truth},
@@ -258,9 +258,7 @@ async fn a_hundred_key_results_that_start_at_once_make_one_token_request() {
     let mut spec = with_key(&stub);
     spec["limits"] = json!({"maxConcurrentQueries": 100});
     sandbox.apply::<BigQueryConnection>("warehouse", spec).await;
-    let mut spec = reach("SELECT 47");
-    // So that none of the hundred has a slot while this runs.
-    spec["interval"] = json!("168h");
+    let spec = seldom("SELECT 47");
     for index in 0..100 {
         sandbox.apply::<OkrKeyResult>(&format!("kr-{index}"), spec.clone()).await;
     }

@@ -6,7 +6,7 @@ use okr_operator::api::{BigQueryConnection, MeasuredStatus, OkrKeyResult, OkrSta
 use serde_json::{Value, json};
 
 use crate::{
-    emulator, reach, refresh, runs, stubbed,
+    emulator, reach, refresh, runs, seldom, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
         cluster::{Sandbox, condition, sandbox, truth},
@@ -266,10 +266,8 @@ async fn a_connection_that_is_asked_to_slow_down_pauses_and_another_goes_on() {
     sandbox.connect("limited", &limited.endpoint()).await;
     sandbox.connect("other", &other.endpoint()).await;
     let through = |connection: &str, query: &str| -> Value {
-        let mut spec = reach(query);
+        let mut spec = seldom(query);
         spec["bigQuery"]["connectionRef"] = json!({"name": connection});
-        // No slot comes by chance while this runs.
-        spec["interval"] = json!("168h");
         spec
     };
     let _operator = sandbox.operator();

@@ -46,6 +46,13 @@ fn reach(query: &str) -> Value {
     json!({"measure": {"reach": {"target": 100}}, "period": period(-50, 50), "bigQuery": {"query": query}})
 }
 
+/// The same once a week: hardly ever does a slot fall into a test and ask anew.
+fn seldom(query: &str) -> Value {
+    let mut spec = reach(query);
+    spec["interval"] = json!("168h");
+    spec
+}
+
 /// The patch that asks for a sync.
 fn refresh(value: &str) -> Value {
     json!({"metadata": {"annotations": {"okr-operator.dev/refresh": value}}})

@@ -14,7 +14,7 @@ use okr_operator::api::{BigQueryConnection, OkrKeyResult};
 use serde_json::json;
 
 use crate::{
-    key_file, reach, refresh, runs, stubbed,
+    key_file, reach, refresh, runs, seldom, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
         cluster::{Sandbox, await_some, condition, failure, sandbox, truth},
@@ -259,10 +259,7 @@ async fn a_status_that_is_not_taken_holds_up_nobody_else() {
 async fn what_could_not_be_written_for_long_is_written_later_without_another_query() {
     for (reply, reason) in [(Reply::number("INT64", "47"), "Synced"), (Reply::null("INT64"), "NullValue")] {
         let (sandbox, stub) = stubbed("outage", reply).await;
-        // No slot falls into the outage: that would ask anew.
-        let mut spec = reach("SELECT 47");
-        spec["interval"] = json!("168h");
-        sandbox.apply::<OkrKeyResult>("kr", spec).await;
+        sandbox.apply::<OkrKeyResult>("kr", seldom("SELECT 47")).await;
         let began = std::time::Instant::now();
         let client = through(&sandbox, move |method, uri| match method == Method::PUT && uri.contains("/kr/status") {
             true if began.elapsed() < Duration::from_secs(15) => Way::Refused(StatusCode::INTERNAL_SERVER_ERROR),
@@ -392,9 +389,7 @@ async fn a_conflict_with_nothing_is_an_outage_like_any_other() {
 #[tokio::test]
 async fn what_is_refused_while_its_query_runs_is_not_twice_refused_by_its_answer() {
     let (sandbox, stub) = stubbed("once", Reply::number("INT64", "47")).await;
-    let mut spec = reach("SELECT 47");
-    spec["interval"] = json!("168h");
-    sandbox.apply::<OkrKeyResult>("kr", spec).await;
+    sandbox.apply::<OkrKeyResult>("kr", seldom("SELECT 47")).await;
     let until = Arc::new(std::sync::Mutex::new(None));
     let refused_until = Arc::clone(&until);
     let client = through(&sandbox, move |method, uri| {

@@ -7,7 +7,7 @@ use okr_operator::api::{BigQueryConnection, MeasuredStatus, OkrKeyResult, OkrSta
 use serde_json::json;
 
 use crate::{
-    day, dry_runs, emulator, period, reach, refresh, runs, stubbed,
+    day, dry_runs, emulator, period, reach, refresh, runs, seldom, stubbed,
     support::{
         bigquery_stub::{Reply, Stub},
         cluster::{await_some, condition, sandbox, truth},
@@ -274,9 +274,7 @@ async fn what_ends_a_running_query_shows_before_bigquery_has_answered() {
     let (sandbox, stub) = stubbed("ends", Reply::number("INT64", "47")).await;
     let names = ["suspended", "closed", "changed"];
     for name in names {
-        let mut spec = reach("SELECT 47");
-        spec["interval"] = json!("168h");
-        sandbox.apply::<OkrKeyResult>(name, spec).await;
+        sandbox.apply::<OkrKeyResult>(name, seldom("SELECT 47")).await;
     }
     let _operator = sandbox.operator();
     for name in names {
@@ -309,9 +307,7 @@ async fn what_ends_a_running_query_shows_before_bigquery_has_answered() {
 #[tokio::test]
 async fn a_connection_that_fails_meanwhile_holds_nothing_that_was_sent() {
     let (sandbox, stub) = stubbed("sent", Reply::number("INT64", "47")).await;
-    let mut spec = reach("SELECT 47");
-    spec["interval"] = json!("168h");
-    sandbox.apply::<OkrKeyResult>("kr", spec).await;
+    sandbox.apply::<OkrKeyResult>("kr", seldom("SELECT 47")).await;
     let _operator = sandbox.operator();
     sandbox.await_reason("kr", "Synced").await;
     stub.on("SELECT 47", Reply::slow(Duration::from_secs(9), Reply::number("INT64", "94")));
@@ -337,9 +333,7 @@ async fn a_target_changed_while_the_query_runs_counts_at_once_and_for_its_answer
     let stub = Stub::start().await;
     stub.on("SELECT 47", Reply::slow(Duration::from_secs(2), Reply::number("INT64", "47")));
     sandbox.connect("warehouse", &stub.endpoint()).await;
-    let mut spec = reach("SELECT 47");
-    spec["interval"] = json!("168h");
-    sandbox.apply::<OkrKeyResult>("kr", spec).await;
+    sandbox.apply::<OkrKeyResult>("kr", seldom("SELECT 47")).await;
     let _operator = sandbox.operator();
     let target = |target| json!({"spec": {"measure": {"reach": {"target": target}}}});
     stub.until("jobs.query", 1).await;
